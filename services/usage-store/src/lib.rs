@@ -1,1 +1,42 @@
-//! Placeholder.
+//! ClickHouse: the tables of usage, inserts that can be repeated, and the queries that billing asks.
+//!
+//! This crate owns every table of the `meridian` database in ClickHouse, their migrations, and every query. It never decides
+//! what an event means (that is `meridian-billing`), never reads Kafka (that is `meridian-consumer`) and knows no money.
+//! `consumer` inserts; `api` and `worker` ask; `migrate` runs [`UsageStore::migrate`].
+//!
+//! Reading order: `schema/*.sql` (the tables, each with its reasons) → [`rows`] (what is inserted) → `native` (how it is
+//! encoded) → `insert` (why it may be repeated) → `period_usage`, `usage_series`, `line_events`, `quarantine`, `prove`
+//! (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
+//!
+//! Rules that hold everywhere here:
+//! - Times are UTC microseconds since 1970 in an `i64`; ranges are half-open, `[start, end)`.
+//! - Rows are unique when they are written; no query says FINAL.
+//! - A question about one tenant takes a [`Scope`]. The scope is in the query's text and once more as a filter that the server
+//!   puts on every table that the query reads, so a forgotten WHERE gives nothing of another tenant.
+//! - Values travel as bound parameters; no text of a client becomes SQL.
+
+mod error;
+mod insert;
+mod line_events;
+mod migrate;
+mod native;
+mod period_usage;
+mod prove;
+mod quarantine;
+mod recovery;
+pub mod rows;
+mod scope;
+mod store;
+mod usage_series;
+
+pub use error::UsageStoreError;
+pub use insert::{InsertReport, StoredBatch, Token};
+pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
+pub use migrate::{AppliedMigration, SCHEMA_VERSION};
+pub use period_usage::{PeriodKey, PeriodQuery, UsageTotal};
+pub use prove::{Proof, ProvenUsage};
+pub use quarantine::{QuarantineCursor, QuarantinePage, QuarantinedEvent};
+pub use recovery::{KnownEvent, PartitionStored, ReleaseCandidate, ReleaseQuery};
+pub use scope::Scope;
+pub use store::{ClickHouseOptions, UsageStore};
+pub use usage_series::{SeriesQuery, UsagePoint, Window};
