@@ -1,0 +1,184 @@
+//! Saving a computed invoice. The unique key (tenant, subscription, period_start, revision) decides who made it; whoever
+//! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more; never to an
+//! earlier one, however late it arrives.
+
+use meridian_billing::decimal::Amount;
+use serde_json::json;
+use sqlx::{Postgres, Row, Transaction};
+
+use super::{DraftLine, InvoiceDraft, InvoiceError, InvoiceState, SaveOutcome, SavedInvoice, read};
+use crate::{
+    By, TenantRecords, audit,
+    error::{Doing, StoreError},
+    id::{self, Kind},
+    instant::Instant,
+};
+
+const DOING: &str = "saving an invoice";
+
+impl TenantRecords {
+    pub async fn save_invoice(&self, draft: &InvoiceDraft, by: &By) -> Result<SavedInvoice, InvoiceError> {
+        check_sum(draft)?;
+        let tenant = self.scope.tenant().as_str();
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let (id, outcome) = match insert(&mut transaction, tenant, draft).await? {
+            Some(id) => (id, SaveOutcome::Created),
+            None => refresh(&mut transaction, tenant, draft).await?,
+        };
+        let action = match outcome {
+            SaveOutcome::Created => Some("invoice.create"),
+            SaveOutcome::Refreshed => Some("invoice.refresh"),
+            SaveOutcome::Kept => None,
+        };
+        if let Some(action) = action {
+            insert_lines(&mut transaction, tenant, &id, &draft.lines).await?;
+            let detail = json!({
+                "subscription": draft.subscription, "period_start": draft.period_start, "revision": draft.revision,
+                "total": draft.total, "currency": draft.currency, "stored_before": draft.stored_before,
+            });
+            audit::record(&mut transaction, Some(tenant), by, action, &id, detail).await?;
+        }
+        let invoice = read::find(&mut transaction, tenant, &id).await?.ok_or(InvoiceError::NotFound)?;
+        transaction.commit().await.doing(DOING)?;
+        Ok(SavedInvoice { invoice, outcome })
+    }
+}
+
+/// The database checks this too, at issue; here the worker learns of a bug before it has saved anything.
+fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
+    let sum = draft.lines.iter().try_fold(Amount::ZERO, |sum, line| sum.checked_add(line.amount));
+    match sum {
+        Ok(sum) if sum == draft.subtotal => Ok(()),
+        Ok(sum) => Err(InvoiceError::LinesDoNotAddUp { lines: sum.to_string(), subtotal: draft.subtotal }),
+        Err(overflow) => Err(InvoiceError::LinesDoNotAddUp { lines: overflow.to_string(), subtotal: draft.subtotal }),
+    }
+}
+
+/// None: there is one already. Waits for another transaction that is inserting the same one.
+async fn insert(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    draft: &InvoiceDraft,
+) -> Result<Option<String>, InvoiceError> {
+    let customer: Option<String> =
+        sqlx::query_scalar("SELECT customer_id FROM subscriptions WHERE tenant = $1 AND subscription_id = $2")
+            .bind(tenant)
+            .bind(draft.subscription.as_str())
+            .fetch_optional(&mut **transaction)
+            .await
+            .doing(DOING)?;
+    let customer = customer.ok_or(InvoiceError::NoSuchSubscription)?;
+    let id: Option<String> = sqlx::query_scalar(
+        "INSERT INTO invoices (invoice_id, tenant, customer_id, subscription_id, period_start, period_end, revision, state,
+             currency, subtotal, tax, total, plan_id, plan_version, catalogue_version, engine_version, stored_before, computation)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+         ON CONFLICT (tenant, subscription_id, period_start, revision) DO NOTHING RETURNING invoice_id",
+    )
+    .bind(id::new(Kind::Invoice))
+    .bind(tenant)
+    .bind(customer)
+    .bind(draft.subscription.as_str())
+    .bind(Instant(draft.period_start))
+    .bind(Instant(draft.period_end))
+    .bind(draft.revision)
+    .bind(draft.currency.code())
+    .bind(draft.subtotal.to_bigdecimal())
+    .bind(draft.tax.to_bigdecimal())
+    .bind(draft.total.to_bigdecimal())
+    .bind(&draft.plan_id)
+    .bind(draft.plan_version)
+    .bind(draft.catalogue_version)
+    .bind(i64::from(draft.engine_version))
+    .bind(Instant(draft.stored_before))
+    .bind(&draft.computation)
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    Ok(id)
+}
+
+/// Locks the invoice that is there, and rewrites it if it is a draft that saw less. Its lines are gone then.
+async fn refresh(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    draft: &InvoiceDraft,
+) -> Result<(String, SaveOutcome), InvoiceError> {
+    let row = sqlx::query(
+        "SELECT invoice_id, state, stored_before FROM invoices
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(draft.subscription.as_str())
+    .bind(Instant(draft.period_start))
+    .bind(draft.revision)
+    .fetch_one(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let id: String = row.try_get("invoice_id").doing(DOING)?;
+    let state = read::state(&row)?;
+    let stored_before: Instant = row.try_get("stored_before").doing(DOING)?;
+    if state == InvoiceState::Issued || stored_before.0 >= draft.stored_before {
+        return Ok((id, SaveOutcome::Kept));
+    }
+    sqlx::query("DELETE FROM invoice_line_items WHERE tenant = $1 AND invoice_id = $2")
+        .bind(tenant)
+        .bind(&id)
+        .execute(&mut **transaction)
+        .await
+        .doing(DOING)?;
+    sqlx::query(
+        "UPDATE invoices SET period_end = $3, currency = $4, subtotal = $5, tax = $6, total = $7, plan_id = $8, plan_version = $9,
+             catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, updated_at = now()
+         WHERE tenant = $1 AND invoice_id = $2",
+    )
+    .bind(tenant)
+    .bind(&id)
+    .bind(Instant(draft.period_end))
+    .bind(draft.currency.code())
+    .bind(draft.subtotal.to_bigdecimal())
+    .bind(draft.tax.to_bigdecimal())
+    .bind(draft.total.to_bigdecimal())
+    .bind(&draft.plan_id)
+    .bind(draft.plan_version)
+    .bind(draft.catalogue_version)
+    .bind(i64::from(draft.engine_version))
+    .bind(Instant(draft.stored_before))
+    .bind(&draft.computation)
+    .execute(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    Ok((id, SaveOutcome::Refreshed))
+}
+
+async fn insert_lines(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    invoice: &str,
+    lines: &[DraftLine],
+) -> Result<(), StoreError> {
+    for (position, line) in lines.iter().enumerate() {
+        let (meter_id, meter_version) = line.meter.clone().unzip();
+        sqlx::query(
+            "INSERT INTO invoice_line_items (line_id, invoice_id, tenant, position, price, description, metric_id,
+                 metric_version, quantity, amount, period_start, period_end, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        )
+        .bind(id::new(Kind::Line))
+        .bind(invoice)
+        .bind(tenant)
+        .bind(position as i32)
+        .bind(line.price.as_str())
+        .bind(&line.description)
+        .bind(meter_id)
+        .bind(meter_version)
+        .bind(line.quantity.to_bigdecimal())
+        .bind(line.amount.to_bigdecimal())
+        .bind(Instant(line.period_start))
+        .bind(Instant(line.period_end))
+        .bind(&line.detail)
+        .execute(&mut **transaction)
+        .await
+        .doing("saving an invoice line")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What is to be billed, and moving on from it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::{Postgres, Row, Transaction};
+
+use super::{DuePeriod, SubscriptionError, find, terms};
+use crate::{
+    Records, StoreError,
+    catalogue::parsed,
+    error::Doing,
+    instant::{Instant, optional},
+    scope::begin_for_every_tenant,
+};
+
+impl Records {
+    /// Periods that ended at least `grace` before `now`, of subscriptions that are at least as old as the grace (a tenant
+    /// that is made today with a start in the past has that long to send its past usage). Earliest end first; `after` goes
+    /// on behind the last one seen, so that periods which cannot be billed do not hide those behind them.
+    ///
+    /// It sweeps over every tenant, because the billing cycle does; what is then done runs in each tenant's own scope.
+    pub async fn due_periods(
+        &self,
+        now: Timestamp,
+        grace: Duration,
+        after: Option<&DuePeriod>,
+        limit: u32,
+    ) -> Result<Vec<DuePeriod>, StoreError> {
+        const DOING: &str = "finding due periods";
+        let latest = now.checked_sub(grace).map_err(|error| StoreError::unreadable(DOING, error))?;
+        let mut transaction = begin_for_every_tenant(&self.pool).await?;
+        let rows = sqlx::query(
+            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
+             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
+             WHERE s.next_period_end <= $1 AND s.created_at <= $1
+               AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
+             ORDER BY s.next_period_end, s.subscription_id LIMIT $4",
+        )
+        .bind(Instant(latest))
+        .bind(optional(after.map(|due| due.period_end)))
+        .bind(after.map_or("", |due| due.subscription.as_str()))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *transaction)
+        .await
+        .doing(DOING)?;
+        transaction.commit().await.doing(DOING)?;
+        rows.iter()
+            .map(|row| {
+                Ok(DuePeriod {
+                    tenant: parsed(row, "tenant")?,
+                    subscription: parsed(row, "subscription_id")?,
+                    customer: parsed(row, "customer")?,
+                    period_start: row.try_get::<Instant, _>("next_period_start").doing(DOING)?.0,
+                    period_end: row.try_get::<Instant, _>("next_period_end").doing(DOING)?.0,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Moves the next period past every period that has an issued invoice. Called in the transaction that issues, and
+/// harmless when called again. Periods may have been issued out of order, so it looks again after each step.
+pub(crate) async fn advance(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    subscription: &str,
+) -> Result<(), StoreError> {
+    const DOING: &str = "moving on to the next period";
+    let Some(mut subscription) = find::find_locked(transaction, tenant, subscription).await? else { return Ok(()) };
+    let before = subscription.next_period;
+    while let Some((start, _)) = subscription.next_period {
+        let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), start).await? else { break };
+        subscription.next_period = if subscription.ends_at.is_some_and(|last| end >= last) {
+            None
+        } else {
+            let plan = terms::plan_version_at(transaction, &subscription.plan_id, end).await?;
+            let (next_start, next_end) = terms::bounds(&subscription, &plan.spec.interval, end).map_err(store)?;
+            // The interval may have changed with the plan: then the period that holds `end` began before it.
+            Some((next_start.max(end), next_end))
+        };
+    }
+    if subscription.next_period == before {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE subscriptions SET next_period_start = $3, next_period_end = $4, updated_at = now(),
+             state = CASE WHEN $3 IS NULL THEN 'ended' ELSE state END
+         WHERE tenant = $1 AND subscription_id = $2",
+    )
+    .bind(tenant)
+    .bind(subscription.id.as_str())
+    .bind(optional(subscription.next_period.map(|(start, _)| start)))
+    .bind(optional(subscription.next_period.map(|(_, end)| end)))
+    .execute(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    Ok(())
+}
+
+/// Where the issued invoice that starts at `start` ends.
+async fn issued_until(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    subscription: &str,
+    start: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let end: Option<Instant> = sqlx::query_scalar(
+        "SELECT period_end FROM invoices
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND state = 'issued' ORDER BY revision LIMIT 1",
+    )
+    .bind(tenant)
+    .bind(subscription)
+    .bind(Instant(start))
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing("finding the issued invoice of a period")?;
+    Ok(end.map(|end| end.0))
+}
+
+fn store(error: SubscriptionError) -> StoreError {
+    match error {
+        SubscriptionError::Store(error) => error,
+        other => StoreError::unreadable("computing the next period", other),
+    }
+}

@@ -1,0 +1,104 @@
+//! Reading subscriptions.
+
+use meridian_billing::ids::SubscriptionId;
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
+
+use super::{Anchor, ManagedBy, Subscription, SubscriptionState};
+use crate::{
+    Listed, Page, StoreError, TenantRecords,
+    catalogue::parsed,
+    error::Doing,
+    instant::{self, Instant},
+};
+
+const DOING: &str = "reading a subscription";
+
+/// A query of whole rows, with this condition behind it.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!("SELECT s.*, c.key AS customer, p.name AS plan FROM subscriptions s
+                 JOIN customers c USING (tenant, customer_id) JOIN plans p USING (plan_id) ", $condition)
+    };
+}
+
+impl TenantRecords {
+    pub async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Subscription>, StoreError> {
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        find(&mut transaction, self.scope.tenant().as_str(), id.as_str()).await
+    }
+
+    /// In order of making, of one customer (`cus_…`) when one is named.
+    pub async fn subscriptions(&self, of: Option<&str>, page: &Page) -> Result<Listed<Subscription>, StoreError> {
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let rows = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id > $2 AND ($3::text IS NULL OR s.customer_id = $3)
+             ORDER BY s.subscription_id LIMIT $4"))
+        .bind(self.scope.tenant().as_str())
+        .bind(page.after_id())
+        .bind(of)
+        .bind(page.fetch())
+        .fetch_all(&mut *transaction)
+        .await
+        .doing("listing subscriptions")?;
+        let subscriptions = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.cut(subscriptions, |subscription| subscription.id.to_string()))
+    }
+}
+
+pub(super) async fn find(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Subscription>, StoreError> {
+    let row = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id = $2"))
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(&mut **transaction)
+        .await
+        .doing(DOING)?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Like [`find`], and holds the row until the transaction ends.
+pub(super) async fn find_locked(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Subscription>, StoreError> {
+    let row = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id = $2 FOR NO KEY UPDATE OF s"))
+    .bind(tenant)
+    .bind(id)
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing("locking a subscription")?;
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &PgRow) -> Result<Subscription, StoreError> {
+    let next_start = instant::read_optional(row, "next_period_start").doing(DOING)?;
+    let next_end = instant::read_optional(row, "next_period_end").doing(DOING)?;
+    Ok(Subscription {
+        id: parsed(row, "subscription_id")?,
+        tenant: parsed(row, "tenant")?,
+        customer_id: row.try_get("customer_id").doing(DOING)?,
+        customer: parsed(row, "customer")?,
+        plan_id: row.try_get("plan_id").doing(DOING)?,
+        plan: parsed(row, "plan")?,
+        state: state(row)?,
+        time_zone: row.try_get("time_zone").doing(DOING)?,
+        anchor: row.try_get::<Json<Anchor>, _>("anchor").doing(DOING)?.0,
+        starts_at: row.try_get::<Instant, _>("starts_at").doing(DOING)?.0,
+        ends_at: instant::read_optional(row, "ends_at").doing(DOING)?,
+        next_period: next_start.zip(next_end),
+        managed_by: ManagedBy::read(row, DOING)?,
+        created_at: row.try_get::<Instant, _>("created_at").doing(DOING)?.0,
+    })
+}
+
+fn state(row: &PgRow) -> Result<SubscriptionState, StoreError> {
+    match row.try_get::<&str, _>("state").doing(DOING)? {
+        "active" => Ok(SubscriptionState::Active),
+        "cancelled" => Ok(SubscriptionState::Cancelled),
+        "ended" => Ok(SubscriptionState::Ended),
+        other => Err(StoreError::unreadable(DOING, format!("state is {other:?}"))),
+    }
+}
