@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What each store is: prepare_X makes what it needs once, run_X starts it, answers_X asks whether it serves. Sourced.
 
-all_stores=(postgres clickhouse kafka redis buffer objectstore temporal)
+# shellcheck source=SCRIPTDIR/instance.sh
+. "$(dirname "${BASH_SOURCE[0]}")/instance.sh"
 
 # Postgres refuses to run as root. As "nobody" it still has to pass through root's home to reach the cache, so it keeps
 # the one capability that reads past directory permissions (and, by the securebit, keeps it for access(2) too).
@@ -27,10 +28,16 @@ prepare_postgres() {
   } >"$state/postgres/roles.sql"
   # Single-user mode reports errors and goes on: none is expected here.
   "${unprivileged[@]}" "$pgsql/bin/postgres" --single -D "$data.new" postgres <"$state/postgres/roles.sql" >"$state/postgres/roles.log" 2>&1
-  ! grep -E '(ERROR|FATAL|PANIC):' "$state/postgres/roles.log" || return 1
+  if grep -E '(ERROR|FATAL|PANIC):' "$state/postgres/roles.log"; then return 1; fi
   mv "$data.new" "$data"
 }
 run_postgres() {
+  local left
+  # After kill -9 the pid that it wrote down may stand for a process that is dead but that nobody has waited for (in a
+  # container whose first process does not reap). Postgres takes it for alive; we know better.
+  if read -r left <"$state/postgres/data/postmaster.pid" && [ -z "$(started_at "$left")" ]; then
+    rm "$state/postgres/data/postmaster.pid"
+  fi 2>/dev/null
   launch postgres "${unprivileged[@]}" "$artefacts/postgres/pgsql/bin/postgres" -D "$state/postgres/data" \
     -c listen_addresses=127.0.0.1 -c port="$(port postgres)"
 }
@@ -74,7 +81,7 @@ answers_redis() { [ "$(REDISCLI_AUTH=$STORES_PASSWORD redis-cli -p "$(port redis
 
 prepare_buffer() { mkdir -p "$state/buffer/data"; }
 run_buffer() {
-  launch buffer node "$artefacts/buffer/node_modules/dynalite/cli.js" --host 127.0.0.1 --port "$(port buffer)" \
+  launch buffer "$artefacts/buffer/bin/node" "$artefacts/buffer/node_modules/dynalite/cli.js" --host 127.0.0.1 --port "$(port buffer)" \
     --path "$state/buffer/data" --createTableMs 0 --deleteTableMs 0
 }
 answers_buffer() { curl -sf -o /dev/null "http://127.0.0.1:$(port buffer)/"; }
@@ -88,7 +95,7 @@ run_objectstore() {
 answers_objectstore() { curl -sf -o /dev/null "http://127.0.0.1:$(port objectstore)/healthz"; }
 
 prepare_temporal() (
-  [ -n "$(pid_of postgres)" ] || fail "temporal keeps its state in postgres, which is not running: e2e/stores/up postgres temporal"
+  answers_postgres || fail "temporal keeps its state in postgres, which does not answer: e2e/stores/up postgres temporal"
   export SQL_PLUGIN=postgres12 SQL_HOST=127.0.0.1 SQL_USER=temporal SQL_PASSWORD=$STORES_PASSWORD SQL_PORT
   SQL_PORT=$(port postgres)
   local tool=$artefacts/temporal/bin/temporal-sql-tool
