@@ -141,6 +141,36 @@ impl Decimal {
         text
     }
 
+    /// Like parsing, but an exponent is understood as well (`1.5e3`), as JSON numbers have it. Exact or an error.
+    pub fn parse_scientific(text: &str) -> Result<Self, ParseDecimalError> {
+        let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return text.parse() };
+        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if integer.is_empty() || !is_digits(integer) || !is_digits(fraction) {
+            return Err(ParseDecimalError::NotANumber);
+        }
+        let exponent: i64 = exponent.parse().map_err(|_| ParseDecimalError::NotANumber)?;
+        let digits = format!("{integer}{fraction}");
+        let significant = digits.trim_end_matches('0');
+        // The power of ten of the last significant digit.
+        let last = exponent.saturating_sub(fraction.len() as i64).saturating_add((digits.len() - significant.len()) as i64);
+        let significant = significant.trim_start_matches('0');
+        if significant.is_empty() {
+            return Ok(Self::ZERO);
+        }
+        if last < -i64::from(SCALE) {
+            return Err(ParseDecimalError::TooManyDecimals);
+        }
+        if last.saturating_add(significant.len() as i64) > INTEGER_DIGITS_MAX as i64 {
+            return Err(ParseDecimalError::TooManyIntegerDigits);
+        }
+        // At most 38 digits in all now, so this fits.
+        let units = significant.bytes().fold(0_i128, |units, digit| units * 10 + i128::from(digit - b'0'));
+        let units = units * 10_i128.pow((last + i64::from(SCALE)) as u32);
+        Ok(Self(if negative { -units } else { units }))
+    }
+
     /// For a NUMERIC(38,18) column.
     pub fn to_bigdecimal(self) -> BigDecimal {
         BigDecimal::new(self.0.into(), i64::from(SCALE))

@@ -79,7 +79,7 @@ pub struct MeterSpec {
 }
 
 /// Most dimensions of a meter, and most filters.
-pub const GROUP_BY_MAX: usize = 8;
+pub const GROUP_BY_MAX: usize = 16;
 pub const FILTERS_MAX: usize = 16;
 
 impl MeterSpec {
@@ -118,7 +118,7 @@ impl MeterSpec {
 
     fn validate_group_by(&self) -> Result<(), SpecError> {
         if self.group_by.len() > GROUP_BY_MAX {
-            return Err(SpecError::new("groupBy", SpecErrorCode::OutOfRange, "at most 8 properties are possible"));
+            return Err(SpecError::new("groupBy", SpecErrorCode::OutOfRange, "at most 16 properties are possible"));
         }
         for (index, property) in self.group_by.iter().enumerate() {
             let field = format!("groupBy[{index}]");

@@ -68,9 +68,6 @@ pub struct PriceSpec {
     pub graduated: Option<TieredSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<TieredSpec>,
-    /// Least that is charged for this price in a period.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<Amount>,
 }
 
 /// When a flat amount is charged: with the period before (`InAdvance`) or with its own (`InArrears`).
@@ -203,7 +200,7 @@ impl IntervalSpec {
 impl PriceSpec {
     /// The one model, or what is wrong when there is none or more than one.
     pub fn model(&self) -> Result<PriceModel<'_>, SpecError> {
-        let Self { name: _, description: _, meter_ref: _, included: _, minimum: _, flat, per_unit, package, graduated, volume } =
+        let Self { name: _, description: _, meter_ref: _, included: _, flat, per_unit, package, graduated, volume } =
             self;
         let models = [
             flat.as_ref().map(PriceModel::Flat),
@@ -228,9 +225,6 @@ impl PriceSpec {
         self.validate_meter(model)?;
         if self.included.is_some_and(Quantity::is_negative) {
             return Err(SpecError::new("included", SpecErrorCode::OutOfRange, "must not be negative"));
-        }
-        if self.minimum.is_some_and(Amount::is_negative) {
-            return Err(SpecError::new("minimum", SpecErrorCode::OutOfRange, "must not be negative"));
         }
         let checked = match model {
             PriceModel::Flat(flat) => not_negative("amount", flat.amount),

@@ -1,10 +1,10 @@
 //! Tenant: an organisation, its keys, and the plan that the platform bills it by.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{NameRef, SpecError, SpecErrorCode, check_distinct_names, read_shape};
-use crate::ids::ProjectId;
+use crate::{ids::ProjectId, period};
 
 /// `Tenant.spec`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl TenantSpec {
 
     pub fn validate(&self) -> Result<(), SpecError> {
         if let Some(zone) = &self.time_zone {
-            TimeZone::get(zone).map_err(|_| {
+            period::zone(zone).map_err(|_| {
                 let detail = format!("{zone:?} is not a time zone of the IANA database, such as \"Europe/Berlin\"");
                 SpecError::new("timeZone", SpecErrorCode::UnknownTimeZone, detail)
             })?;
