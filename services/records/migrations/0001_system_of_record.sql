@@ -6,6 +6,13 @@
 -- `meridian.every_tenant`. Both are set for one transaction only. Superusers and roles with BYPASSRLS stand above
 -- policies, so the services refuse to work as one.
 
+-- Which program's schema this is; the migration program refuses to skip a minor version.
+CREATE TABLE schema_info (
+    only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    program_version text NOT NULL,
+    migrated_at     timestamptz NOT NULL DEFAULT now()
+);
+
 -- ---------------------------------------------------------------- who we serve
 
 CREATE TABLE organizations (

@@ -23,8 +23,8 @@ mod api_keys;
 mod audit;
 mod catalogue;
 mod connect;
+mod control;
 mod customers;
-mod cycle;
 mod error;
 mod id;
 mod idempotency;
@@ -32,6 +32,7 @@ mod instant;
 mod invoices;
 mod page;
 mod progress;
+mod schema;
 mod scope;
 mod subscriptions;
 mod usage_totals;
@@ -44,6 +45,7 @@ pub use api_keys::ApiKeyGrant;
 pub use audit::{AuditEntry, By};
 pub use catalogue::{CatalogueChanges, CatalogueSnapshot, CHANNEL, Charge, CustomerRow, MeterRow, SubscriptionRow};
 pub use connect::{PostgresOptions, connect};
+pub use control::{ApiKeyHash, CatalogueEntry, ControlError, Source, Synced, TenantRequest};
 pub use customers::{Customer, CustomerChange, CustomerError, NewCustomer};
 pub use error::StoreError;
 pub use idempotency::Claim;
@@ -51,9 +53,10 @@ pub use invoices::{
     DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome, SavedInvoice,
 };
 pub use page::{Listed, Page};
+pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;
 pub use subscriptions::{
-    Anchor, DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription, SubscriptionError, SubscriptionState,
+    DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription, SubscriptionError, SubscriptionState,
 };
 pub use usage_totals::AggregatedUsage;
 

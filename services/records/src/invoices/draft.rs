@@ -2,19 +2,56 @@
 //! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more; never to an
 //! earlier one, however late it arrives.
 
-use meridian_billing::decimal::Amount;
+use meridian_billing::{decimal::Amount, ids::MeterName, invoice::Computation};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction};
 
 use super::{DraftLine, InvoiceDraft, InvoiceError, InvoiceState, SaveOutcome, SavedInvoice, read};
 use crate::{
-    By, TenantRecords, audit,
+    By, PeriodTerms, TenantRecords, audit,
     error::{Doing, StoreError},
     id::{self, Kind},
     instant::Instant,
 };
 
 const DOING: &str = "saving an invoice";
+
+impl InvoiceDraft {
+    /// A computation by these terms, ready to be saved.
+    pub fn of(computation: &Computation, terms: &PeriodTerms) -> Self {
+        let Computation { input, invoice } = computation;
+        let meter_id = |name: &MeterName| {
+            terms.charges.iter().find(|(_, meter)| meter.name == *name).map(|(_, meter)| meter.id.clone())
+        };
+        let lines = invoice.lines.iter().map(|line| DraftLine {
+            price: line.price.clone(),
+            description: line.description.clone(),
+            meter: line.meter.as_ref().and_then(meter_id).zip(line.meter_version),
+            quantity: line.quantity,
+            amount: line.amount,
+            period_start: line.period.start,
+            period_end: line.period.end,
+            detail: json!({"role": line.role, "unit_amount": line.unit_amount, "trace": line.trace}),
+        });
+        Self {
+            subscription: input.subscription.clone(),
+            period_start: input.period.start,
+            period_end: input.period.end,
+            revision: 0,
+            plan_id: terms.plan.plan_id.clone(),
+            plan_version: input.plan_version,
+            catalogue_version: input.catalogue_version,
+            engine_version: input.engine_version,
+            stored_before: input.stored_before,
+            currency: invoice.currency,
+            subtotal: invoice.subtotal,
+            tax: invoice.tax,
+            total: invoice.total,
+            computation: computation.canonical_json(),
+            lines: lines.collect(),
+        }
+    }
+}
 
 impl TenantRecords {
     pub async fn save_invoice(&self, draft: &InvoiceDraft, by: &By) -> Result<SavedInvoice, InvoiceError> {

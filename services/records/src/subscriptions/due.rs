@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use meridian_billing::period::Period;
 use sqlx::{Postgres, Row, Transaction};
 
 use super::{DuePeriod, SubscriptionError, find, terms};
@@ -38,7 +39,7 @@ impl Records {
              ORDER BY s.next_period_end, s.subscription_id LIMIT $4",
         )
         .bind(Instant(latest))
-        .bind(optional(after.map(|due| due.period_end)))
+        .bind(optional(after.map(|due| due.period.end)))
         .bind(after.map_or("", |due| due.subscription.as_str()))
         .bind(i64::from(limit))
         .fetch_all(&mut *transaction)
@@ -51,8 +52,10 @@ impl Records {
                     tenant: parsed(row, "tenant")?,
                     subscription: parsed(row, "subscription_id")?,
                     customer: parsed(row, "customer")?,
-                    period_start: row.try_get::<Instant, _>("next_period_start").doing(DOING)?.0,
-                    period_end: row.try_get::<Instant, _>("next_period_end").doing(DOING)?.0,
+                    period: Period {
+                        start: row.try_get::<Instant, _>("next_period_start").doing(DOING)?.0,
+                        end: row.try_get::<Instant, _>("next_period_end").doing(DOING)?.0,
+                    },
                 })
             })
             .collect()
@@ -69,16 +72,9 @@ pub(crate) async fn advance(
     const DOING: &str = "moving on to the next period";
     let Some(mut subscription) = find::find_locked(transaction, tenant, subscription).await? else { return Ok(()) };
     let before = subscription.next_period;
-    while let Some((start, _)) = subscription.next_period {
-        let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), start).await? else { break };
-        subscription.next_period = if subscription.ends_at.is_some_and(|last| end >= last) {
-            None
-        } else {
-            let plan = terms::plan_version_at(transaction, &subscription.plan_id, end).await?;
-            let (next_start, next_end) = terms::bounds(&subscription, &plan.spec.interval, end).map_err(store)?;
-            // The interval may have changed with the plan: then the period that holds `end` began before it.
-            Some((next_start.max(end), next_end))
-        };
+    while let Some(next) = subscription.next_period {
+        let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), next.start).await? else { break };
+        subscription.next_period = terms::period_from(transaction, &subscription, end).await.map_err(store)?;
     }
     if subscription.next_period == before {
         return Ok(());
@@ -90,8 +86,8 @@ pub(crate) async fn advance(
     )
     .bind(tenant)
     .bind(subscription.id.as_str())
-    .bind(optional(subscription.next_period.map(|(start, _)| start)))
-    .bind(optional(subscription.next_period.map(|(_, end)| end)))
+    .bind(optional(subscription.next_period.map(|next| next.start)))
+    .bind(optional(subscription.next_period.map(|next| next.end)))
     .execute(&mut **transaction)
     .await
     .doing(DOING)?;

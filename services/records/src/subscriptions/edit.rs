@@ -1,11 +1,14 @@
 //! Making and cancelling subscriptions, by the REST API or by the operator's Tenant objects.
 
 use jiff::Timestamp;
-use meridian_billing::ids::{PlanName, SubscriptionId};
+use meridian_billing::{
+    ids::{PlanName, SubscriptionId},
+    period::Period,
+};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction, types::{Json, Uuid}};
 
-use super::{Anchor, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find, terms};
+use super::{ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find, terms};
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
     error::Doing,
@@ -119,7 +122,7 @@ pub(crate) async fn insert(
     mut subscription: Subscription,
     by: &By,
 ) -> Result<Subscription, SubscriptionError> {
-    let (first_start, first_end) = terms::first_period(transaction, &subscription).await?;
+    let first = terms::first_period(transaction, &subscription).await?;
     let created_at: Instant = sqlx::query_scalar(
         "INSERT INTO subscriptions (subscription_id, tenant, customer_id, plan_id, state, time_zone, anchor, starts_at, ends_at,
              next_period_start, next_period_end, managed_by)
@@ -133,14 +136,14 @@ pub(crate) async fn insert(
     .bind(Json(subscription.anchor))
     .bind(Instant(subscription.starts_at))
     .bind(optional(subscription.ends_at))
-    .bind(Instant(first_start))
-    .bind(Instant(first_end))
+    .bind(Instant(first.start))
+    .bind(Instant(first.end))
     .bind(subscription.managed_by.as_str())
     .fetch_one(&mut **transaction)
     .await
     .doing("inserting a subscription")?;
     subscription.created_at = created_at.0;
-    subscription.next_period = Some((first_start, first_end));
+    subscription.next_period = Some(first);
     let detail = json!({
         "customer": subscription.customer_id, "plan": subscription.plan, "starts_at": subscription.starts_at,
         "ends_at": subscription.ends_at, "time_zone": subscription.time_zone,
@@ -149,6 +152,29 @@ pub(crate) async fn insert(
     let tenant = Some(subscription.tenant.as_str());
     audit::record(transaction, tenant, by, "subscription.create", subscription.id.as_str(), detail).await?;
     Ok(subscription)
+}
+
+/// Rewrites what a running subscription is billed by: plan, zone, start and the next period.
+pub(crate) async fn store_terms(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE subscriptions SET plan_id = $3, time_zone = $4, starts_at = $5, next_period_start = $6, next_period_end = $7,
+             updated_at = now()
+         WHERE tenant = $1 AND subscription_id = $2",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(subscription.id.as_str())
+    .bind(&subscription.plan_id)
+    .bind(&subscription.time_zone)
+    .bind(Instant(subscription.starts_at))
+    .bind(optional(subscription.next_period.map(|next| next.start)))
+    .bind(optional(subscription.next_period.map(|next| next.end)))
+    .execute(&mut **transaction)
+    .await
+    .doing("changing a subscription")?;
+    Ok(())
 }
 
 /// What is still to bill is cut off at the end; when nothing is, the subscription has ended.
@@ -161,7 +187,7 @@ pub(crate) async fn cancel(
     let ends_at = subscription.ends_at.map_or(ends_at, |planned| planned.min(ends_at));
     subscription.ends_at = Some(ends_at);
     subscription.next_period =
-        subscription.next_period.filter(|(start, _)| *start < ends_at).map(|(start, end)| (start, end.min(ends_at)));
+        subscription.next_period.filter(|next| next.start < ends_at).map(|next| Period { end: next.end.min(ends_at), ..next });
     subscription.state =
         if subscription.next_period.is_some() { SubscriptionState::Cancelled } else { SubscriptionState::Ended };
     sqlx::query(
@@ -172,8 +198,8 @@ pub(crate) async fn cancel(
     .bind(subscription.id.as_str())
     .bind(subscription.state.as_str())
     .bind(Instant(ends_at))
-    .bind(optional(subscription.next_period.map(|(start, _)| start)))
-    .bind(optional(subscription.next_period.map(|(_, end)| end)))
+    .bind(optional(subscription.next_period.map(|next| next.start)))
+    .bind(optional(subscription.next_period.map(|next| next.end)))
     .execute(&mut **transaction)
     .await
     .doing("cancelling a subscription")?;

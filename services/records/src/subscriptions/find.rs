@@ -1,9 +1,12 @@
 //! Reading subscriptions.
 
-use meridian_billing::ids::SubscriptionId;
+use meridian_billing::{
+    ids::SubscriptionId,
+    period::{Anchor, Period},
+};
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
 
-use super::{Anchor, ManagedBy, Subscription, SubscriptionState};
+use super::{ManagedBy, Subscription, SubscriptionState};
 use crate::{
     Listed, Page, StoreError, TenantRecords,
     catalogue::parsed,
@@ -73,6 +76,35 @@ pub(super) async fn find_locked(
     row.as_ref().map(read).transpose()
 }
 
+/// The running subscription that the operator keeps for the tenant itself, held until the transaction ends.
+pub(crate) async fn kept_by_kubernetes(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+) -> Result<Option<Subscription>, StoreError> {
+    let row = sqlx::query(select!(
+        "WHERE s.tenant = $1 AND s.managed_by = 'kubernetes' AND s.state = 'active' FOR NO KEY UPDATE OF s"
+    ))
+    .bind(tenant)
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing("finding the tenant's own subscription")?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Whether any period of it was computed, issued or not.
+pub(crate) async fn has_invoices(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &SubscriptionId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM invoices WHERE tenant = $1 AND subscription_id = $2)")
+        .bind(tenant)
+        .bind(id.as_str())
+        .fetch_one(&mut **transaction)
+        .await
+        .doing("looking for invoices of a subscription")
+}
+
 fn read(row: &PgRow) -> Result<Subscription, StoreError> {
     let next_start = instant::read_optional(row, "next_period_start").doing(DOING)?;
     let next_end = instant::read_optional(row, "next_period_end").doing(DOING)?;
@@ -88,7 +120,7 @@ fn read(row: &PgRow) -> Result<Subscription, StoreError> {
         anchor: row.try_get::<Json<Anchor>, _>("anchor").doing(DOING)?.0,
         starts_at: row.try_get::<Instant, _>("starts_at").doing(DOING)?.0,
         ends_at: instant::read_optional(row, "ends_at").doing(DOING)?,
-        next_period: next_start.zip(next_end),
+        next_period: next_start.zip(next_end).map(|(start, end)| Period { start, end }),
         managed_by: ManagedBy::read(row, DOING)?,
         created_at: row.try_get::<Instant, _>("created_at").doing(DOING)?.0,
     })

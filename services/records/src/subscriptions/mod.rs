@@ -13,13 +13,16 @@ mod find;
 mod terms;
 
 pub(crate) use due::advance;
-pub(crate) use edit::{cancel, insert, plan_named};
-pub(crate) use terms::first_period;
+pub(crate) use edit::{cancel, insert, plan_named, store_terms};
+pub(crate) use find::{has_invoices, kept_by_kubernetes};
+pub(crate) use terms::{first_period, period_from};
 
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::PlanSpec,
     ids::{CustomerKey, PlanName, SubscriptionId, TenantId},
+    invoice::FirstPeriod,
+    period::{Anchor, Period, PeriodError},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, postgres::PgRow};
@@ -47,16 +50,6 @@ pub enum SubscriptionState {
     Ended,
 }
 
-/// Where the boundaries of periods lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-pub enum Anchor {
-    /// At calendar boundaries of the interval's unit (the 1st of the month) in the subscription's zone.
-    Calendar,
-    /// Counted from an instant: the day and time at which the subscription began.
-    Start { at: Timestamp },
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     pub id: SubscriptionId,
@@ -72,8 +65,8 @@ pub struct Subscription {
     pub anchor: Anchor,
     pub starts_at: Timestamp,
     pub ends_at: Option<Timestamp>,
-    /// The first period without an issued invoice, [start, end); None when nothing is left to bill.
-    pub next_period: Option<(Timestamp, Timestamp)>,
+    /// The first period without an issued invoice; None when nothing is left to bill.
+    pub next_period: Option<Period>,
     pub managed_by: ManagedBy,
     pub created_at: Timestamp,
 }
@@ -107,8 +100,11 @@ pub struct PlanVersion {
 pub struct PeriodTerms {
     pub subscription: Subscription,
     pub customer: Customer,
-    pub period_start: Timestamp,
-    pub period_end: Timestamp,
+    pub period: Period,
+    /// Whether the subscription began with this period.
+    pub first_period: FirstPeriod,
+    /// None when the subscription ends with this period.
+    pub next_period: Option<Period>,
     pub plan: PlanVersion,
     /// What each counting price of the plan counts, with the meter as it is now.
     pub charges: Vec<(Charge, MeterRow)>,
@@ -121,8 +117,7 @@ pub struct DuePeriod {
     pub tenant: TenantId,
     pub subscription: SubscriptionId,
     pub customer: CustomerKey,
-    pub period_start: Timestamp,
-    pub period_end: Timestamp,
+    pub period: Period,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +136,8 @@ pub enum SubscriptionError {
     ManagedByKubernetes,
     #[error("the end must not be before the start")]
     EndsBeforeStart,
-    #[error("{0}")]
-    Period(String),
+    #[error(transparent)]
+    Period(#[from] PeriodError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,13 +1,22 @@
 //! By which rules a period is billed: its bounds, the version of the plan that holds for it, and the meters.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use meridian_billing::{catalogue::{IntervalSpec, PlanSpec}, ids::{MeterName, PriceName, SubscriptionId}};
+use meridian_billing::{
+    ENGINE_VERSION,
+    catalogue::{IntervalSpec, PlanSpec},
+    ids::{MeterName, PriceName, SubscriptionId},
+    invoice::{FirstPeriod, InvoiceInput, MeterUsage},
+    period::{Period, Schedule},
+};
 use sqlx::{Postgres, Row, Transaction, types::Json};
 
 use super::{PeriodTerms, PlanVersion, Subscription, SubscriptionError, find};
 use crate::{
-    Charge, MeterRow, StoreError, TenantRecords, catalogue, customers, cycle,
-    catalogue::parsed,
+    Charge, MeterRow, StoreError, TenantRecords,
+    catalogue::{self, parsed},
+    customers,
     error::Doing,
     instant::Instant,
 };
@@ -24,11 +33,12 @@ impl TenantRecords {
         let mut transaction = self.scope.begin_snapshot(&self.pool).await?;
         let subscription =
             find::find(&mut transaction, tenant, subscription.as_str()).await?.ok_or(SubscriptionError::NotFound)?;
-        let (start, end) = match period_start {
+        let period = match period_start {
             Some(start) => period_at(&mut transaction, &subscription, start).await?,
             None => subscription.next_period.ok_or(SubscriptionError::NothingToBill)?,
         };
-        let plan = plan_version_at(&mut transaction, &subscription.plan_id, start).await?;
+        let plan = plan_version_at(&mut transaction, &subscription.plan_id, period.start).await?;
+        let next_period = period_from(&mut transaction, &subscription, period.end).await?;
         let charges = charges(&mut transaction, &plan).await?;
         let customer = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2")
             .bind(tenant)
@@ -40,13 +50,35 @@ impl TenantRecords {
             sqlx::query_scalar("SELECT version FROM catalogue").fetch_one(&mut *transaction).await.doing(DOING)?;
         Ok(PeriodTerms {
             customer: customers::read(&customer)?,
+            period,
+            first_period: if period.start == subscription.starts_at { FirstPeriod::Yes } else { FirstPeriod::No },
+            next_period,
             subscription,
-            period_start: start,
-            period_end: end,
             plan,
             charges,
             catalogue_version,
         })
+    }
+}
+
+impl PeriodTerms {
+    /// The engine's input: these terms, and what each meter counted up to the cutoff.
+    pub fn invoice_input(&self, usage: BTreeMap<MeterName, MeterUsage>, stored_before: Timestamp) -> InvoiceInput {
+        InvoiceInput {
+            engine_version: ENGINE_VERSION,
+            catalogue_version: self.catalogue_version,
+            tenant: self.subscription.tenant.clone(),
+            customer: self.subscription.customer.clone(),
+            subscription: self.subscription.id.clone(),
+            plan: self.plan.name.clone(),
+            plan_version: self.plan.version,
+            plan_spec: self.plan.spec.clone(),
+            period: self.period,
+            first_period: self.first_period,
+            next_period: self.next_period,
+            stored_before,
+            usage,
+        }
     }
 }
 
@@ -55,8 +87,8 @@ async fn period_at(
     transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
     start: Timestamp,
-) -> Result<(Timestamp, Timestamp), SubscriptionError> {
-    if let Some(next) = subscription.next_period.filter(|(next_start, _)| *next_start == start) {
+) -> Result<Period, SubscriptionError> {
+    if let Some(next) = subscription.next_period.filter(|next| next.start == start) {
         return Ok(next);
     }
     let no_such_period = SubscriptionError::NoSuchPeriod(start);
@@ -75,29 +107,42 @@ async fn period_at(
     .await
     .doing("reading the bounds of a period")?;
     if let Some(end) = computed {
-        return Ok((start, end.0));
+        return Ok(Period { start, end: end.0 });
     }
     let plan = plan_version_at(transaction, &subscription.plan_id, start).await?;
     let period = bounds(subscription, &plan.spec.interval, start)?;
-    if period.0 == start { Ok(period) } else { Err(no_such_period) }
+    if period.start == start { Ok(period) } else { Err(no_such_period) }
 }
 
-/// The period that holds `at`, cut off where the subscription starts and ends.
-pub(super) fn bounds(
+/// The period that contains `at`, cut off where the subscription starts and ends.
+fn bounds(subscription: &Subscription, interval: &IntervalSpec, at: Timestamp) -> Result<Period, SubscriptionError> {
+    let period = Schedule::new(*interval, subscription.anchor, &subscription.time_zone)?.containing(at)?;
+    Ok(Period {
+        start: period.start.max(subscription.starts_at),
+        end: subscription.ends_at.map_or(period.end, |last| period.end.min(last)),
+    })
+}
+
+/// The period that begins where another ended; None at the subscription's end.
+pub(crate) async fn period_from(
+    transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
-    interval: &IntervalSpec,
-    at: Timestamp,
-) -> Result<(Timestamp, Timestamp), SubscriptionError> {
-    let (start, end) = cycle::period_holding(subscription.anchor, &subscription.time_zone, interval, at)
-        .map_err(SubscriptionError::Period)?;
-    Ok((start.max(subscription.starts_at), subscription.ends_at.map_or(end, |last| end.min(last))))
+    start: Timestamp,
+) -> Result<Option<Period>, SubscriptionError> {
+    if subscription.ends_at.is_some_and(|last| start >= last) {
+        return Ok(None);
+    }
+    let plan = plan_version_at(transaction, &subscription.plan_id, start).await?;
+    let period = bounds(subscription, &plan.spec.interval, start)?;
+    // The interval may have changed with the plan: then the period that contains `start` would begin before it.
+    Ok(Some(Period { start, end: period.end }))
 }
 
 /// The first period of a subscription that is being made or moved.
 pub(crate) async fn first_period(
     transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
-) -> Result<(Timestamp, Timestamp), SubscriptionError> {
+) -> Result<Period, SubscriptionError> {
     let plan = plan_version_at(transaction, &subscription.plan_id, subscription.starts_at).await?;
     bounds(subscription, &plan.spec.interval, subscription.starts_at)
 }
