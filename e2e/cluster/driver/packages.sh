@@ -8,8 +8,8 @@ cluster_packages=(
   busybox-static curl ca-certificates procps util-linux
 )
 
-# go_needed is the oldest Go that program/go.mod can be built with.
-go_needed=1.24
+# go_needed is the oldest Go that helm can be built with (the cluster needs 1.24).
+go_needed=1.26
 
 # need_packages PACKAGE...: installs those that are missing. A package that starts a
 # daemon (containerd) must not: our node runs its own.
@@ -32,7 +32,7 @@ need_packages() {
 # successors are modules of their own (golang.org/toolchain), so the old Go fetches
 # the new one from the module proxy, checked against the checksum database.
 need_go() {
-  local version=1.24.11 dir
+  local version=1.26.8 dir
   go_is_enough && return 0
   need_packages golang-go ca-certificates
   go_is_enough && return 0

@@ -6,7 +6,7 @@ programs=$cache/cluster-program
 # program_dir: where the build of the present sources is, or will be.
 program_dir() {
   local hash
-  hash=$(cd "$here" && find program build -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16)
+  hash=$(cd "$here" && find program build -type f -not -name '*_test.go' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16)
   echo "$programs/$hash"
 }
 
