@@ -51,7 +51,7 @@ fn sample(file: &str, namespace: &str, spec: &RegionSpec) -> anyhow::Result<Stri
                     let indent = &line[..line.len() - line.trim_start().len()];
                     match line.trim_start().split(':').next() {
                         Some("namespace") => format!("{indent}namespace: {namespace}"),
-                        Some("billingStart") => format!("{indent}billingStart: {month}"),
+                        Some("billingStart") => format!("{indent}billingStart: \"{month}\""),
                         Some("deletionPolicy") => String::new(),
                         Some("profile") => {
                             format!("{line}\n{indent}deletionPolicy: {}", spec.deletion_policy)
