@@ -58,7 +58,7 @@ pub struct MeterSpec {
     pub value_property: Option<String>,
     /// Properties by which usage can be told apart, in reports and in prices. It cannot be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 128)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub group_by: Vec<String>,
     /// An event counts only if all of these hold. It cannot be changed.

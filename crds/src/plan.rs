@@ -54,20 +54,21 @@ pub struct PlanSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("interval cannot be changed: make another plan").reason(Reason::FieldValueForbidden))]
     pub interval: Interval,
     /// The prices. Each becomes one line of the invoice.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub prices: Vec<Price>,
 }
 
-/// A length of time by the calendar.
+/// A length of time by the calendar, at most ten years.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.count <= (self.unit == 'Day' ? 3650 : self.unit == 'Week' ? 520 : self.unit == 'Month' ? 120 : self.unit == 'Quarter' ? 40 : 10)").message("an interval is at most ten years: 3650 days, 520 weeks, 120 months, 40 quarters or 10 years"))]
 pub struct Interval {
     /// `Day`, `Week`, `Month`, `Quarter` or `Year`.
     pub unit: IntervalUnit,
     /// How many of them. Default 1.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 366))]
+    #[schemars(range(min = 1, max = 3650))]
     pub count: i32,
 }
 
@@ -117,6 +118,10 @@ pub struct Price {
     /// The tier that the whole quantity falls into prices all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Tiers>,
+    /// The least that this price costs in a period, as a decimal string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40), regex(pattern = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,12})?$"))]
+    pub minimum: Option<String>,
 }
 
 /// The same amount every period.
@@ -126,7 +131,7 @@ pub struct Flat {
     /// The amount, as a decimal string: `"100"`, `"0.015"`.
     #[schemars(length(max = 40), regex(pattern = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,12})?$"))]
     pub amount: String,
-    /// `InAdvance` bills it at the start of its period, `InArrears` at the end. Default `InArrears`.
+    /// `InAdvance` bills it with the period before, `InArrears` with its own. Default `InArrears`.
     #[serde(default)]
     pub billed: Billed,
 }
@@ -182,7 +187,7 @@ pub enum PackageRounding {
 #[x_kube(validation = Rule::new("self.tiers.exists_one(t, !has(t.upTo)) && !has(self.tiers[self.tiers.size() - 1].upTo)").message("every tier but the last needs upTo, and the last must not have it"))]
 pub struct Tiers {
     /// The tiers, by ascending `upTo`.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 100))]
     pub tiers: Vec<Tier>,
     /// Whether the flat amount of the first tier is charged when nothing was used. Default true.
     #[serde(default = "yes")]

@@ -33,7 +33,7 @@ use crate::reference::LocalRef;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(oldSelf.billingStart) || has(self.billingStart) && self.billingStart == oldSelf.billingStart").message("billingStart cannot be changed once it is set: its periods may be invoiced").reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("!has(self.apiKeys) || self.apiKeys.all(k, !has(k.project) || k.project in self.projects)").message("the project of an API key must be one of projects"))]
+#[x_kube(validation = Rule::new("!has(self.apiKeys) || self.apiKeys.all(k, !has(k.project) || k.project == 'default' || has(self.projects) && k.project in self.projects)").message("the project of an API key must be `default` or one of projects"))]
 #[x_kube(validation = Rule::new("!has(self.apiKeys) || self.apiKeys.all(k, self.apiKeys.exists_one(other, other.secretRef.name == k.secretRef.name))").message("every API key needs a Secret of its own"))]
 pub struct TenantSpec {
     /// The BillingRegion that this tenant lives in. It cannot be changed.
@@ -56,10 +56,10 @@ pub struct TenantSpec {
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("timeZone cannot be changed: billing periods would overlap or leave a gap").reason(Reason::FieldValueForbidden))]
     pub time_zone: String,
-    /// Projects of the tenant. Each API key belongs to one. Default `default`.
-    #[serde(default = "default_projects")]
+    /// Projects of the tenant, besides `default`, which always exists. Each API key belongs to one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = 1, max = 256),
+        length(max = 256),
         inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -119,7 +119,4 @@ pub struct IssuedKey {
 
 fn utc() -> String {
     "UTC".into()
-}
-fn default_projects() -> Vec<String> {
-    vec!["default".into()]
 }

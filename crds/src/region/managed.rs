@@ -29,9 +29,10 @@ pub struct ManagedStore {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(oldSelf.storageClassName) || has(self.storageClassName) && self.storageClassName == oldSelf.storageClassName").message("storageClassName cannot be changed: a volume keeps its class").reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("(has(self.partitions) ? self.partitions : 12) >= (has(oldSelf.partitions) ? oldSelf.partitions : 12)").message("partitions can grow, never shrink").reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("(has(self.brokers) ? self.brokers : 1) == (has(oldSelf.brokers) ? oldSelf.brokers : 1)").message("brokers cannot be changed: moving partitions between brokers is not done by this version").reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("has(self.brokers) == has(oldSelf.brokers) && (!has(self.brokers) || self.brokers == oldSelf.brokers)").message("brokers cannot be changed: this version does not move partitions between brokers").reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("!has(self.brokers) || self.brokers != 2").message("two brokers have no majority when one is lost: use 1, or 3 or more"))]
 pub struct ManagedKafka {
-    /// Number of brokers. Left out: 1. Cannot be changed.
+    /// Number of brokers: 1, or 3 and more. Left out: by profile. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9))]
     pub brokers: Option<i32>,

@@ -139,7 +139,7 @@ pub enum DeletionPolicy {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Images {
-    /// A ConfigMap in this namespace with one image per key: `meridian`, `postgres`, `clickhouse`, `kafka`, `redis`,
+    /// A ConfigMap in this namespace, labelled `app.kubernetes.io/part-of: meridian`, with one image per key: `meridian`, `postgres`, `clickhouse`, `kafka`, `redis`,
     /// `buffer`, `objectstore`, `temporal`. A key that is missing there comes from the operator's own catalogue.
     pub catalog_ref: LocalRef,
 }
