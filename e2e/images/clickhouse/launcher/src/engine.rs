@@ -81,6 +81,7 @@ fn command_line(serve: &Serve, keep_alive: c_int) -> Vec<String> {
         format!("--config-file={}", serve.config_file.display()),
         format!("--path={}", serve.data_path.display()),
     ];
+    line.push(format!("--log-level={}", serve.log_level));
     line.extend(serve.overrides.iter().cloned());
     line.push(format!(
         "--query=SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
