@@ -154,7 +154,9 @@ impl Decimal {
         let digits = format!("{integer}{fraction}");
         let significant = digits.trim_end_matches('0');
         // The power of ten of the last significant digit.
-        let last = exponent.saturating_sub(fraction.len() as i64).saturating_add((digits.len() - significant.len()) as i64);
+        let last = exponent
+            .saturating_sub(fraction.len() as i64)
+            .saturating_add((digits.len() - significant.len()) as i64);
         let significant = significant.trim_start_matches('0');
         if significant.is_empty() {
             return Ok(Self::ZERO);
@@ -181,10 +183,18 @@ impl Decimal {
         // The exponent is bounded first: a hostile 1e1000000000 must not be written out.
         let (_, scale) = value.as_bigint_and_exponent();
         if !(-64..=4096).contains(&scale) {
-            return Err(if scale < 0 { ParseDecimalError::TooManyIntegerDigits } else { ParseDecimalError::TooManyDecimals });
+            return Err(if scale < 0 {
+                ParseDecimalError::TooManyIntegerDigits
+            } else {
+                ParseDecimalError::TooManyDecimals
+            });
         }
         let plain = value.to_plain_string();
-        if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.').parse() } else { plain.parse() }
+        if plain.contains('.') {
+            plain.trim_end_matches('0').trim_end_matches('.').parse()
+        } else {
+            plain.parse()
+        }
     }
 }
 
@@ -217,7 +227,8 @@ fn divide_half_up(high: u128, low: u128, divisor: u128) -> Option<u128> {
     if high >= divisor {
         return None;
     }
-    let (quotient, rest) = if high == 0 { (low / divisor, low % divisor) } else { divide_wide(high, low, divisor) };
+    let (quotient, rest) =
+        if high == 0 { (low / divisor, low % divisor) } else { divide_wide(high, low, divisor) };
     // rest < divisor < 2^127, so doubling it cannot overflow.
     if rest * 2 >= divisor { quotient.checked_add(1) } else { Some(quotient) }
 }
@@ -408,3 +419,7 @@ impl Quantity {
         self.checked_sub(other).map(|rest| if rest.is_negative() { Self::ZERO } else { rest })
     }
 }
+
+#[cfg(test)]
+#[path = "decimal_tests.rs"]
+mod tests;

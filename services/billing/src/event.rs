@@ -54,7 +54,8 @@ struct Payload<'a> {
 
 impl UsageEvent {
     pub fn canonical_json(&self) -> String {
-        serde_json::to_string(self).expect("strings, integers and JSON values with string keys always serialize")
+        serde_json::to_string(self)
+            .expect("strings, integers and JSON values with string keys always serialize")
     }
 
     pub fn from_canonical_json(json: &[u8]) -> Result<Self, serde_json::Error> {
@@ -73,9 +74,21 @@ impl UsageEvent {
 
     /// xxh3-64 of the canonical JSON without `received_at`, the event's own time included.
     pub fn payload_hash(&self) -> u64 {
-        let Self { tenant, project, source, id, event_type, customer, time_us, received_at_us: _, properties } = self;
-        let payload = Payload { tenant, project, source, id, event_type, customer, time: *time_us, properties };
-        let json = serde_json::to_vec(&payload).expect("strings, integers and JSON values with string keys always serialize");
+        let Self {
+            tenant,
+            project,
+            source,
+            id,
+            event_type,
+            customer,
+            time_us,
+            received_at_us: _,
+            properties,
+        } = self;
+        let payload =
+            Payload { tenant, project, source, id, event_type, customer, time: *time_us, properties };
+        let json = serde_json::to_vec(&payload)
+            .expect("strings, integers and JSON values with string keys always serialize");
         xxh3_64(&json)
     }
 }
@@ -98,11 +111,18 @@ pub struct EventLimits {
 }
 
 const DAY_US: i64 = 86_400_000_000;
+/// Today in seconds or milliseconds, read as microseconds, is within a hundred days of 1970.
+const SECONDS_OR_MILLISECONDS_BELOW: u64 = 100 * DAY_US.unsigned_abs();
 
 impl Default for EventLimits {
     /// A leap year back (the buffer's retention), a day ahead, 64 KiB, 256 properties.
     fn default() -> Self {
-        Self { age_max_us: 366 * DAY_US, ahead_max_us: DAY_US, size_bytes_max: 64 * 1024, properties_max: 256 }
+        Self {
+            age_max_us: 366 * DAY_US,
+            ahead_max_us: DAY_US,
+            size_bytes_max: 64 * 1024,
+            properties_max: 256,
+        }
     }
 }
 
@@ -205,7 +225,9 @@ impl Rejection {
 impl From<PropertyError> for Rejection {
     fn from(error: PropertyError) -> Self {
         let code = match error {
-            PropertyError::NotAnObject | PropertyError::TooDeep { .. } => RejectionCode::InvalidProperty,
+            PropertyError::NotAnObject | PropertyError::TooDeep { .. } | PropertyError::NotUnicode { .. } => {
+                RejectionCode::InvalidProperty
+            }
             PropertyError::NumberOutOfRange { .. } => RejectionCode::NumberOutOfRange,
         };
         Self::new(code, error.field(), error.to_string())
@@ -238,7 +260,11 @@ impl EventDraft {
             event_type: native.r#type,
             customer: native.customer,
             time_us: native.time.map(|time| parse_time(time.get())).transpose()?,
-            properties: native.properties.map(|object| properties::from_json(object.get())).transpose()?.unwrap_or_default(),
+            properties: native
+                .properties
+                .map(|object| properties::from_json(object.get()))
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 
@@ -253,18 +279,28 @@ impl EventDraft {
         check_key("id", &id).map_err(|problem| Rejection::key(RejectionCode::InvalidId, "id", problem))?;
         let source = self.source.unwrap_or_else(|| origin.default_source.clone());
         check_source(&source)?;
-        check_key("type", &self.event_type).map_err(|problem| Rejection::key(RejectionCode::InvalidType, "type", problem))?;
+        check_key("type", &self.event_type)
+            .map_err(|problem| Rejection::key(RejectionCode::InvalidType, "type", problem))?;
         let customer = CustomerKey::new(self.customer.unwrap_or_default())
             .map_err(|problem| Rejection::key(RejectionCode::InvalidCustomer, "customer", problem))?;
         let time_us = self.time_us.unwrap_or(received_at_us);
         check_time(time_us, limits, received_at_us)?;
         if self.properties.len() > limits.properties_max {
-            let detail = format!("has {} properties, at most {} are taken", self.properties.len(), limits.properties_max);
+            let detail = format!(
+                "has {} properties, at most {} are taken",
+                self.properties.len(),
+                limits.properties_max
+            );
             return Err(Rejection::new(RejectionCode::TooManyProperties, "properties", detail));
         }
         for name in self.properties.keys() {
-            check_key("property", name)
-                .map_err(|problem| Rejection::new(RejectionCode::InvalidProperty, "properties", format!("a property's name {}", problem.problem)))?;
+            check_key("property", name).map_err(|problem| {
+                Rejection::new(
+                    RejectionCode::InvalidProperty,
+                    "properties",
+                    format!("a property's name {}", problem.problem),
+                )
+            })?;
         }
         let event = UsageEvent {
             tenant: origin.tenant.clone(),
@@ -288,7 +324,8 @@ pub fn parse_time(json: &str) -> Result<i64, Rejection> {
     if let Ok(microseconds) = json.parse::<i64>() {
         return Ok(microseconds);
     }
-    let hint = "give RFC 3339 with an offset, such as \"2026-03-01T00:00:00Z\", or integer microseconds since 1970";
+    let hint =
+        "give RFC 3339 with an offset, such as \"2026-03-01T00:00:00Z\", or integer microseconds since 1970";
     let text: String = serde_json::from_str(json).map_err(|_| invalid(hint.to_owned()))?;
     let time: Timestamp = text.parse().map_err(|_| invalid(format!("{text:?} is not a time: {hint}")))?;
     Ok(time.as_microsecond())
@@ -296,9 +333,14 @@ pub fn parse_time(json: &str) -> Result<i64, Rejection> {
 
 /// '#' separates source and id in storage keys: with it in a source, two identities could share one key and one be lost.
 fn check_source(source: &str) -> Result<(), Rejection> {
-    check_key("source", source).map_err(|problem| Rejection::key(RejectionCode::InvalidSource, "source", problem))?;
+    check_key("source", source)
+        .map_err(|problem| Rejection::key(RejectionCode::InvalidSource, "source", problem))?;
     if source.contains('#') {
-        return Err(Rejection::new(RejectionCode::InvalidSource, "source", "must not hold '#': write it as %23"));
+        return Err(Rejection::new(
+            RejectionCode::InvalidSource,
+            "source",
+            "must not hold '#': write it as %23",
+        ));
     }
     Ok(())
 }
@@ -309,7 +351,11 @@ fn check_time(time_us: i64, limits: &EventLimits, received_at_us: i64) -> Result
         let detail = format!(
             "is more than {} days old{}",
             limits.age_max_us / DAY_US,
-            if time_us.abs() < 100_000 * DAY_US / 1_000 { ": a number must be in microseconds, not seconds or milliseconds" } else { "" }
+            if time_us.unsigned_abs() < SECONDS_OR_MILLISECONDS_BELOW {
+                ": a number must be in microseconds, not seconds or milliseconds"
+            } else {
+                ""
+            }
         );
         return Err(Rejection::new(RejectionCode::TooOld, "time", detail));
     }
@@ -328,3 +374,7 @@ fn check_size(event: &UsageEvent, limits: &EventLimits) -> Result<(), Rejection>
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

@@ -30,7 +30,10 @@ use crate::{
 /// From lines to a total, in this order, and why there. Later adjustments (discounts, minimums, credits, tax) take their
 /// place in this list.
 pub const ADJUSTMENTS: [(Adjustment, &str); 3] = [
-    (Adjustment::LineRounding, "each line is rounded once, so that the lines that a customer sees add up to what is asked for"),
+    (
+        Adjustment::LineRounding,
+        "each line is rounded once, so that the lines that a customer sees add up to what is asked for",
+    ),
     (Adjustment::Subtotal, "the sum of the rounded lines"),
     (Adjustment::Total, "subtotal and tax; no tax is computed yet, so it is zero"),
 ];
@@ -147,7 +150,10 @@ pub fn compute(input: &InvoiceInput) -> Result<ComputedInvoice, InvoiceError> {
     for price in &input.plan_spec.prices {
         lines.extend(price_lines(input, price)?);
     }
-    let subtotal = lines.iter().try_fold(Amount::ZERO, |sum, line| sum.checked_add(line.amount)).map_err(InvoiceError::Sum)?;
+    let subtotal = lines
+        .iter()
+        .try_fold(Amount::ZERO, |sum, line| sum.checked_add(line.amount))
+        .map_err(InvoiceError::Sum)?;
     let tax = Amount::ZERO;
     let total = subtotal.checked_add(tax).map_err(InvoiceError::Sum)?;
     Ok(ComputedInvoice { currency: input.plan_spec.currency, lines, subtotal, tax, total })
@@ -155,12 +161,14 @@ pub fn compute(input: &InvoiceInput) -> Result<ComputedInvoice, InvoiceError> {
 
 fn price_lines(input: &InvoiceInput, price: &PriceSpec) -> Result<Vec<Line>, InvoiceError> {
     match price.model()? {
-        PriceModel::Flat(flat) => {
-            flat_periods(input, flat.billed).into_iter().map(|period| flat_line(input, price, period)).collect()
-        }
-        PriceModel::PerUnit(_) | PriceModel::Package(_) | PriceModel::Graduated(_) | PriceModel::Volume(_) => {
-            Ok(vec![usage_line(input, price)?])
-        }
+        PriceModel::Flat(flat) => flat_periods(input, flat.billed)
+            .into_iter()
+            .map(|period| flat_line(input, price, period))
+            .collect(),
+        PriceModel::PerUnit(_)
+        | PriceModel::Package(_)
+        | PriceModel::Graduated(_)
+        | PriceModel::Volume(_) => Ok(vec![usage_line(input, price)?]),
     }
 }
 
@@ -168,7 +176,9 @@ fn price_lines(input: &InvoiceInput, price: &PriceSpec) -> Result<Vec<Line>, Inv
 fn flat_periods(input: &InvoiceInput, billed: Billed) -> Vec<Period> {
     match (billed, input.first_period) {
         (Billed::InArrears, FirstPeriod::Yes | FirstPeriod::No) => vec![input.period],
-        (Billed::InAdvance, FirstPeriod::Yes) => std::iter::once(input.period).chain(input.next_period).collect(),
+        (Billed::InAdvance, FirstPeriod::Yes) => {
+            std::iter::once(input.period).chain(input.next_period).collect()
+        }
         (Billed::InAdvance, FirstPeriod::No) => input.next_period.into_iter().collect(),
     }
 }
@@ -176,8 +186,8 @@ fn flat_periods(input: &InvoiceInput, billed: Billed) -> Vec<Period> {
 fn flat_line(input: &InvoiceInput, price: &PriceSpec, period: Period) -> Result<Line, InvoiceError> {
     let name = price_name(price)?;
     let description = price.description.clone().unwrap_or_else(|| price.name.clone());
-    let priced =
-        price_usage(price, Quantity::ZERO).map_err(|source| InvoiceError::Price { price: name.clone(), source })?;
+    let priced = price_usage(price, Quantity::ZERO)
+        .map_err(|source| InvoiceError::Price { price: name.clone(), source })?;
     Ok(Line {
         role: LineRole::Flat,
         description,
@@ -200,8 +210,8 @@ fn usage_line(input: &InvoiceInput, price: &PriceSpec) -> Result<Line, InvoiceEr
         .iter()
         .find(|(name, _)| name.as_str() == meter)
         .ok_or_else(|| InvoiceError::MissingUsage { price: name.clone(), meter: meter.to_owned() })?;
-    let priced =
-        price_usage(price, usage.quantity).map_err(|source| InvoiceError::Price { price: name.clone(), source })?;
+    let priced = price_usage(price, usage.quantity)
+        .map_err(|source| InvoiceError::Price { price: name.clone(), source })?;
     Ok(Line {
         role: LineRole::Usage,
         description: usage_description(price, usage),
@@ -225,13 +235,15 @@ fn usage_description(price: &PriceSpec, usage: &MeterUsage) -> String {
 }
 
 fn rounded(input: &InvoiceInput, price: &PriceName, amount: Amount) -> Result<Amount, InvoiceError> {
-    let overflow = |overflow| InvoiceError::Price { price: price.clone(), source: PriceError::Overflow(overflow) };
+    let overflow =
+        |overflow| InvoiceError::Price { price: price.clone(), source: PriceError::Overflow(overflow) };
     input.plan_spec.currency.round(amount, RoundingPoint::InvoiceLine).map_err(overflow)
 }
 
 fn price_name(price: &PriceSpec) -> Result<PriceName, InvoiceError> {
-    PriceName::new(price.name.as_str())
-        .map_err(|problem| SpecError::new("prices", crate::catalogue::SpecErrorCode::InvalidName, problem.to_string()).into())
+    PriceName::new(price.name.as_str()).map_err(|problem| {
+        SpecError::new("prices", crate::catalogue::SpecErrorCode::InvalidName, problem.to_string()).into()
+    })
 }
 
 /// An invoice with its input, as it is stored.

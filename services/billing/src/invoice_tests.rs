@@ -12,14 +12,19 @@ fn period((start, end): (&str, &str)) -> Period {
 }
 
 fn plan(currency: &str, prices: &str) -> PlanSpec {
-    let yaml = format!("{{regionRef: {{name: eu}}, currency: {currency}, interval: {{unit: Month}}, prices: {prices}}}");
+    let yaml = format!(
+        "{{regionRef: {{name: eu}}, currency: {currency}, interval: {{unit: Month}}, prices: {prices}}}"
+    );
     serde_saphyr::from_str(&yaml).expect("a plan in YAML")
 }
 
 fn input(plan_spec: PlanSpec, usage: &[(&str, &str)]) -> InvoiceInput {
     let usage = usage.iter().map(|(meter, quantity)| {
         let quantity: Quantity = quantity.parse().expect("a decimal");
-        (MeterName::new(*meter).expect("a name"), MeterUsage { quantity, events: 7, meter_version: 3, unit: Some("call".into()) })
+        (
+            MeterName::new(*meter).expect("a name"),
+            MeterUsage { quantity, events: 7, meter_version: 3, unit: Some("call".into()) },
+        )
     });
     InvoiceInput {
         engine_version: ENGINE_VERSION,
@@ -59,7 +64,10 @@ const STARTER: &str = "[{name: base, flat: {amount: '100'}},
 #[test]
 fn base_100_with_10_000_included_and_12_000_used_is_120() {
     let input = input(plan("USD", STARTER), &[("api-calls", "12000")]);
-    assert_eq!(check(&input), ["base flat 1 100.00 2026-03", "calls usage 12000 20.00 2026-03", "total 120.00 USD"]);
+    assert_eq!(
+        check(&input),
+        ["base flat 1 100.00 2026-03", "calls usage 12000 20.00 2026-03", "total 120.00 USD"]
+    );
     let invoice = compute(&input).expect("an invoice");
     assert_eq!(invoice.lines[1].description, "API calls: 12000 call, 10000 included");
     assert_eq!(invoice.lines[1].meter_version, Some(3));
@@ -68,7 +76,10 @@ fn base_100_with_10_000_included_and_12_000_used_is_120() {
 #[test]
 fn no_usage_still_shows_its_line() {
     let input = input(plan("USD", STARTER), &[("api-calls", "0")]);
-    assert_eq!(check(&input), ["base flat 1 100.00 2026-03", "calls usage 0 0.00 2026-03", "total 100.00 USD"]);
+    assert_eq!(
+        check(&input),
+        ["base flat 1 100.00 2026-03", "calls usage 0 0.00 2026-03", "total 100.00 USD"]
+    );
 }
 
 #[test]
@@ -98,7 +109,10 @@ fn lines_are_rounded_once_to_the_currency_and_add_up_as_shown() {
         check(&input(plan("USD", prices), &usage)),
         ["a usage 1 0.01 2026-03", "b usage 1 0.01 2026-03", "total 0.02 USD"]
     );
-    assert_eq!(check(&input(plan("JPY", prices), &usage)), ["a usage 1 0 2026-03", "b usage 1 0 2026-03", "total 0 JPY"]);
+    assert_eq!(
+        check(&input(plan("JPY", prices), &usage)),
+        ["a usage 1 0 2026-03", "b usage 1 0 2026-03", "total 0 JPY"]
+    );
     assert_eq!(
         check(&input(plan("KWD", prices), &usage)),
         ["a usage 1 0.005 2026-03", "b usage 1 0.005 2026-03", "total 0.010 KWD"]
@@ -119,13 +133,17 @@ fn negative_usage_is_an_error() {
 
 #[test]
 fn another_engine_s_invoice_is_not_recomputed() {
-    let input = InvoiceInput { engine_version: ENGINE_VERSION + 1, ..input(plan("USD", STARTER), &[("api-calls", "1")]) };
+    let input = InvoiceInput {
+        engine_version: ENGINE_VERSION + 1,
+        ..input(plan("USD", STARTER), &[("api-calls", "1")])
+    };
     assert_eq!(compute(&input), Err(InvoiceError::EngineVersion(ENGINE_VERSION + 1)));
 }
 
 #[test]
 fn a_stored_computation_recomputes_to_the_byte_and_shows_a_changed_one() {
-    let computation = Computation::of(input(plan("USD", STARTER), &[("api-calls", "12000")])).expect("an invoice");
+    let computation =
+        Computation::of(input(plan("USD", STARTER), &[("api-calls", "12000")])).expect("an invoice");
     let text = computation.canonical_json();
     assert_eq!(Computation::verify(&text).expect("the same bytes"), computation);
     insta::assert_snapshot!("computation_of_the_sample", text);

@@ -120,13 +120,17 @@ fn number(event: &UsageEvent, property: &str) -> Result<Quantity, QuarantineReas
     let parsed = match value {
         Value::Number(number) => Decimal::parse_scientific(&number.to_string()),
         Value::String(text) => Decimal::parse_scientific(text.trim()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(ParseDecimalError::NotANumber),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            Err(ParseDecimalError::NotANumber)
+        }
     };
     match parsed {
         Ok(decimal) if decimal.is_negative() => Err(QuarantineReason::NegativeValue { property, found }),
         Ok(decimal) => Ok(Quantity(decimal)),
         Err(ParseDecimalError::NotANumber) => Err(QuarantineReason::NotANumber { property, found }),
-        Err(ParseDecimalError::TooManyIntegerDigits) => Err(QuarantineReason::NumberTooLarge { property, found }),
+        Err(ParseDecimalError::TooManyIntegerDigits) => {
+            Err(QuarantineReason::NumberTooLarge { property, found })
+        }
         Err(ParseDecimalError::TooManyDecimals) => Err(QuarantineReason::TooManyDecimals { property, found }),
     }
 }
@@ -143,7 +147,8 @@ fn distinct_text(event: &UsageEvent, property: &str) -> Result<String, Quarantin
 }
 
 fn required<'a>(event: &'a UsageEvent, property: &str) -> Result<&'a Value, QuarantineReason> {
-    present(event, property).ok_or_else(|| QuarantineReason::MissingProperty { property: property.to_owned() })
+    present(event, property)
+        .ok_or_else(|| QuarantineReason::MissingProperty { property: property.to_owned() })
 }
 
 /// A value for a person to read, cut to a length that fits a row.
@@ -189,7 +194,9 @@ impl Partial {
             AggregationKind::Count => Self::Count(contribution.quantity),
             AggregationKind::Sum => Self::Sum(contribution.quantity),
             AggregationKind::Max => Self::Max(contribution.quantity),
-            AggregationKind::UniqueCount => Self::UniqueCount(contribution.unique_value.iter().cloned().collect()),
+            AggregationKind::UniqueCount => {
+                Self::UniqueCount(contribution.unique_value.iter().cloned().collect())
+            }
         }
     }
 
@@ -203,14 +210,22 @@ impl Partial {
                 a.extend(b);
                 Ok(Self::UniqueCount(a))
             }
-            (Self::Count(_) | Self::Sum(_) | Self::Max(_) | Self::UniqueCount(_), _) => Err(MergeError::DifferentAggregations),
+            (Self::Count(_) | Self::Sum(_) | Self::Max(_) | Self::UniqueCount(_), _) => {
+                Err(MergeError::DifferentAggregations)
+            }
         }
     }
 
     pub fn finish(&self) -> Result<Quantity, Overflow> {
         match self {
             Self::Count(quantity) | Self::Sum(quantity) | Self::Max(quantity) => Ok(*quantity),
-            Self::UniqueCount(values) => i64::try_from(values.len()).map(Quantity::from_integer).map_err(|_| Overflow),
+            Self::UniqueCount(values) => {
+                i64::try_from(values.len()).map(Quantity::from_integer).map_err(|_| Overflow)
+            }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "meter_tests.rs"]
+mod tests;

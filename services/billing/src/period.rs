@@ -89,9 +89,10 @@ impl Schedule {
         let base = match (anchor, interval.unit) {
             (Anchor::Start { at }, _) => zone.to_datetime(at),
             (Anchor::Calendar, IntervalUnit::Week) => DateTime::constant(1970, 1, 5, 0, 0, 0, 0),
-            (Anchor::Calendar, IntervalUnit::Day | IntervalUnit::Month | IntervalUnit::Quarter | IntervalUnit::Year) => {
-                DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
-            }
+            (
+                Anchor::Calendar,
+                IntervalUnit::Day | IntervalUnit::Month | IntervalUnit::Quarter | IntervalUnit::Year,
+            ) => DateTime::constant(1970, 1, 1, 0, 0, 0, 0),
         };
         Ok(Self { step, anchor, base, zone })
     }
@@ -150,3 +151,7 @@ impl Schedule {
         self.zone.to_ambiguous_timestamp(local).compatible().map_err(|_| PeriodError::OutOfRange)
     }
 }
+
+#[cfg(test)]
+#[path = "period_tests.rs"]
+mod tests;

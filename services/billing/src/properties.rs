@@ -18,6 +18,8 @@ pub enum PropertyError {
     NotAnObject,
     #[error("is nested more than 16 levels deep")]
     TooDeep { property: String },
+    #[error("holds text that is not Unicode (half of a surrogate pair)")]
+    NotUnicode { property: String },
     #[error("holds a number beyond what can be represented; send it as a string if it is not a quantity")]
     NumberOutOfRange { property: String },
 }
@@ -27,7 +29,9 @@ impl PropertyError {
     pub fn field(&self) -> String {
         match self {
             Self::NotAnObject => "properties".to_owned(),
-            Self::TooDeep { property } | Self::NumberOutOfRange { property } => format!("properties.{property}"),
+            Self::TooDeep { property }
+            | Self::NotUnicode { property }
+            | Self::NumberOutOfRange { property } => format!("properties.{property}"),
         }
     }
 }
@@ -36,7 +40,7 @@ impl PropertyError {
 pub fn from_json(text: &str) -> Result<BTreeMap<String, Value>, PropertyError> {
     let object: Option<BTreeMap<String, &RawValue>> = match serde_json::from_str(text) {
         Ok(object) => object,
-        // Borrowed raw values cannot be had from keys alone failing: the text is valid JSON already, so it is no object.
+        // Raw values take anything that is well-formed, so what is wrong is the object itself.
         Err(_) => return Err(PropertyError::NotAnObject),
     };
     object
@@ -45,6 +49,7 @@ pub fn from_json(text: &str) -> Result<BTreeMap<String, Value>, PropertyError> {
         .map(|(name, raw)| {
             let value = exact(raw.get(), DEPTH_MAX).map_err(|loss| match loss {
                 Loss::TooDeep => PropertyError::TooDeep { property: name.clone() },
+                Loss::NotUnicode => PropertyError::NotUnicode { property: name.clone() },
                 Loss::OutOfRange => PropertyError::NumberOutOfRange { property: name.clone() },
             })?;
             Ok((name, value))
@@ -54,6 +59,7 @@ pub fn from_json(text: &str) -> Result<BTreeMap<String, Value>, PropertyError> {
 
 enum Loss {
     TooDeep,
+    NotUnicode,
     OutOfRange,
 }
 
@@ -62,23 +68,30 @@ fn exact(text: &str, depth_left: usize) -> Result<Value, Loss> {
     let below = depth_left.checked_sub(1).ok_or(Loss::TooDeep)?;
     match text.as_bytes().first() {
         Some(b'{') => {
-            let object: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|_| Loss::TooDeep)?;
+            let object: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text).map_err(|_| Loss::NotUnicode)?;
             let fields = object.into_iter().map(|(name, raw)| Ok((name, exact(raw.get(), below)?)));
             Ok(Value::Object(fields.collect::<Result<Map<_, _>, Loss>>()?))
         }
         Some(b'[') => {
-            let array: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Loss::TooDeep)?;
-            Ok(Value::Array(array.into_iter().map(|raw| exact(raw.get(), below)).collect::<Result<_, Loss>>()?))
+            let array: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Loss::NotUnicode)?;
+            Ok(Value::Array(
+                array.into_iter().map(|raw| exact(raw.get(), below)).collect::<Result<_, Loss>>()?,
+            ))
         }
         Some(b'-' | b'0'..=b'9') => exact_number(text),
-        // A string, true, false or null. A lone surrogate in a string is the one thing that can still fail.
-        _ => serde_json::from_str(text).map_err(|_| Loss::OutOfRange),
+        // A string, true, false or null: well-formed already, so half a surrogate pair is the one thing that can still fail.
+        _ => serde_json::from_str(text).map_err(|_| Loss::NotUnicode),
     }
 }
 
 fn exact_number(text: &str) -> Result<Value, Loss> {
     let number: Number = serde_json::from_str(text).map_err(|_| Loss::OutOfRange)?;
-    if same_number(text, &number.to_string()) { Ok(Value::Number(number)) } else { Ok(Value::String(text.to_owned())) }
+    if same_number(text, &number.to_string()) {
+        Ok(Value::Number(number))
+    } else {
+        Ok(Value::String(text.to_owned()))
+    }
 }
 
 /// Whether two spellings of JSON numbers mean the same value, compared digit by digit.
@@ -97,7 +110,9 @@ fn normal_form(text: &str) -> Option<(bool, String, i64)> {
     let exponent: i64 = exponent.parse().ok()?;
     let digits = format!("{integer}{fraction}");
     let significant = digits.trim_end_matches('0');
-    let exponent = exponent.checked_sub(fraction.len() as i64)?.checked_add((digits.len() - significant.len()) as i64)?;
+    let exponent = exponent
+        .checked_sub(fraction.len() as i64)?
+        .checked_add((digits.len() - significant.len()) as i64)?;
     let significant = significant.trim_start_matches('0');
     if significant.is_empty() {
         return Some((false, String::new(), 0));
@@ -138,9 +153,24 @@ mod tests {
     #[test]
     fn numbers_beyond_a_double_are_refused_not_made_infinite() {
         for given in ["1e400", "-1e400", "1e99999999999999999999"] {
-            assert_eq!(read(given), Err(PropertyError::NumberOutOfRange { property: "n".to_owned() }), "{given}");
+            assert_eq!(
+                read(given),
+                Err(PropertyError::NumberOutOfRange { property: "n".to_owned() }),
+                "{given}"
+            );
         }
-        assert_eq!(read("{\"a\":[1,1e400]}"), Err(PropertyError::NumberOutOfRange { property: "n".to_owned() }));
+        assert_eq!(
+            read("{\"a\":[1,1e400]}"),
+            Err(PropertyError::NumberOutOfRange { property: "n".to_owned() })
+        );
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_refused_for_what_it_is() {
+        let refused = Err(PropertyError::NotUnicode { property: "n".to_owned() });
+        assert_eq!(read("\"\\ud800\""), refused);
+        assert_eq!(read("[{\"\\ud800\":1}]"), refused);
+        assert_eq!(read("\"\\ud83d\\ude00\"").as_deref(), Ok("\"😀\""));
     }
 
     #[test]
@@ -148,7 +178,7 @@ mod tests {
         let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert!(read(&nested(DEPTH_MAX - 1)).is_ok());
         assert_eq!(read(&nested(DEPTH_MAX)), Err(PropertyError::TooDeep { property: "n".to_owned() }));
-        assert!(read(&nested(50_000)).is_err());
+        assert_eq!(read(&nested(50_000)), Err(PropertyError::TooDeep { property: "n".to_owned() }));
     }
 
     #[test]

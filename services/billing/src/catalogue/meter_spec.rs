@@ -94,7 +94,11 @@ impl MeterSpec {
         self.validate_value_property()?;
         self.validate_group_by()?;
         if self.filters.len() > FILTERS_MAX {
-            return Err(SpecError::new("filters", SpecErrorCode::OutOfRange, "at most 16 filters are possible"));
+            return Err(SpecError::new(
+                "filters",
+                SpecErrorCode::OutOfRange,
+                "at most 16 filters are possible",
+            ));
         }
         for (index, filter) in self.filters.iter().enumerate() {
             filter.validate().map_err(|error| error.below(&format!("filters[{index}]")))?;
@@ -105,12 +109,15 @@ impl MeterSpec {
     fn validate_value_property(&self) -> Result<(), SpecError> {
         match (&self.value_property, self.aggregation.reads_a_value()) {
             (None, true) => {
-                let detail = format!("name the property that {} reads its value from", self.aggregation.as_str());
+                let detail =
+                    format!("name the property that {} reads its value from", self.aggregation.as_str());
                 Err(SpecError::new("valueProperty", SpecErrorCode::Missing, detail))
             }
-            (Some(_), false) => {
-                Err(SpecError::new("valueProperty", SpecErrorCode::Conflicting, "Count reads no value: leave it out, or use Sum"))
-            }
+            (Some(_), false) => Err(SpecError::new(
+                "valueProperty",
+                SpecErrorCode::Conflicting,
+                "Count reads no value: leave it out, or use Sum",
+            )),
             (Some(property), true) => check_text("valueProperty", property),
             (None, false) => Ok(()),
         }
@@ -118,13 +125,21 @@ impl MeterSpec {
 
     fn validate_group_by(&self) -> Result<(), SpecError> {
         if self.group_by.len() > GROUP_BY_MAX {
-            return Err(SpecError::new("groupBy", SpecErrorCode::OutOfRange, "at most 16 properties are possible"));
+            return Err(SpecError::new(
+                "groupBy",
+                SpecErrorCode::OutOfRange,
+                "at most 16 properties are possible",
+            ));
         }
         for (index, property) in self.group_by.iter().enumerate() {
             let field = format!("groupBy[{index}]");
             check_text(&field, property)?;
             if self.group_by[..index].contains(property) {
-                return Err(SpecError::new(field, SpecErrorCode::Conflicting, format!("{property:?} is in the list twice")));
+                return Err(SpecError::new(
+                    field,
+                    SpecErrorCode::Conflicting,
+                    format!("{property:?} is in the list twice"),
+                ));
             }
         }
         Ok(())
@@ -132,8 +147,17 @@ impl MeterSpec {
 
     /// The fields that decide what past usage was: a change of any of them would rewrite history, so it needs a new meter.
     pub fn counts_the_same_as(&self, other: &Self) -> bool {
-        let Self { region_ref, tenant_ref, event_type, aggregation, value_property, group_by, filters, unit: _, description: _ } =
-            self;
+        let Self {
+            region_ref,
+            tenant_ref,
+            event_type,
+            aggregation,
+            value_property,
+            group_by,
+            filters,
+            unit: _,
+            description: _,
+        } = self;
         *region_ref == other.region_ref
             && *tenant_ref == other.tenant_ref
             && *event_type == other.event_type
@@ -155,7 +179,11 @@ impl FilterSpec {
             return Err(SpecError::new("values", SpecErrorCode::Missing, "give at least one value"));
         }
         if one_value && self.values.len() > 1 {
-            return Err(SpecError::new("values", SpecErrorCode::Conflicting, "Eq and NotEq take one value; use In or NotIn for several"));
+            return Err(SpecError::new(
+                "values",
+                SpecErrorCode::Conflicting,
+                "Eq and NotEq take one value; use In or NotIn for several",
+            ));
         }
         Ok(())
     }

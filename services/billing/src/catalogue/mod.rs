@@ -7,13 +7,15 @@
 mod meter_spec;
 mod plan_spec;
 mod tenant_spec;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use meter_spec::{AggregationKind, FilterOperator, FilterSpec, MeterSpec};
 pub use plan_spec::{
-    Billed, FlatSpec, IntervalSpec, IntervalUnit, PackageRounding, PackageSpec, PerUnitSpec, PlanSpec, PriceModel, PriceSpec,
-    TierSpec, TieredSpec,
+    Billed, FlatSpec, IntervalSpec, IntervalUnit, PackageRounding, PackageSpec, PerUnitSpec, PlanSpec,
+    PriceModel, PriceSpec, TierSpec, TieredSpec,
 };
 pub use tenant_spec::{ApiKeySpec, TenantSpec};
 
@@ -82,10 +84,7 @@ fn read_shape<T: DeserializeOwned>(spec: &serde_json::Value) -> Result<T, SpecEr
 }
 
 /// The names in a list must be DNS names and distinct.
-fn check_distinct_names<'a>(
-    list: &str,
-    names: impl Iterator<Item = &'a str>,
-) -> Result<(), SpecError> {
+fn check_distinct_names<'a>(list: &str, names: impl Iterator<Item = &'a str>) -> Result<(), SpecError> {
     let mut seen = std::collections::BTreeSet::new();
     for (index, name) in names.enumerate() {
         let field = format!("{list}[{index}].name");
@@ -93,7 +92,11 @@ fn check_distinct_names<'a>(
             return Err(SpecError::new(field, SpecErrorCode::InvalidName, problem.problem));
         }
         if !seen.insert(name) {
-            return Err(SpecError::new(field, SpecErrorCode::InvalidName, format!("{name:?} is in the list twice")));
+            return Err(SpecError::new(
+                field,
+                SpecErrorCode::InvalidName,
+                format!("{name:?} is in the list twice"),
+            ));
         }
     }
     Ok(())

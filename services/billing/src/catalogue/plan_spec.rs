@@ -180,8 +180,12 @@ impl PlanSpec {
 
     /// The meters that this plan's prices count, each once, in order of name.
     pub fn meter_names(&self) -> Vec<&str> {
-        let names: std::collections::BTreeSet<&str> =
-            self.prices.iter().filter_map(|price| price.meter_ref.as_ref()).map(|meter| meter.name.as_str()).collect();
+        let names: std::collections::BTreeSet<&str> = self
+            .prices
+            .iter()
+            .filter_map(|price| price.meter_ref.as_ref())
+            .map(|meter| meter.name.as_str())
+            .collect();
         names.into_iter().collect()
     }
 }
@@ -200,8 +204,17 @@ impl IntervalSpec {
 impl PriceSpec {
     /// The one model, or what is wrong when there is none or more than one.
     pub fn model(&self) -> Result<PriceModel<'_>, SpecError> {
-        let Self { name: _, description: _, meter_ref: _, included: _, flat, per_unit, package, graduated, volume } =
-            self;
+        let Self {
+            name: _,
+            description: _,
+            meter_ref: _,
+            included: _,
+            flat,
+            per_unit,
+            package,
+            graduated,
+            volume,
+        } = self;
         let models = [
             flat.as_ref().map(PriceModel::Flat),
             per_unit.as_ref().map(PriceModel::PerUnit),
@@ -212,9 +225,17 @@ impl PriceSpec {
         let mut set = models.into_iter().flatten();
         match (set.next(), set.next()) {
             (Some(model), None) => Ok(model),
-            (None, _) => Err(SpecError::new("", SpecErrorCode::Missing, "give one of flat, perUnit, package, graduated, volume")),
+            (None, _) => Err(SpecError::new(
+                "",
+                SpecErrorCode::Missing,
+                "give one of flat, perUnit, package, graduated, volume",
+            )),
             (Some(first), Some(second)) => {
-                let detail = format!("has both {} and {}: a price has exactly one model", first.field(), second.field());
+                let detail = format!(
+                    "has both {} and {}: a price has exactly one model",
+                    first.field(),
+                    second.field()
+                );
                 Err(SpecError::new("", SpecErrorCode::Conflicting, detail))
             }
         }
@@ -237,12 +258,16 @@ impl PriceSpec {
 
     fn validate_meter(&self, model: PriceModel<'_>) -> Result<(), SpecError> {
         match (model, &self.meter_ref) {
-            (PriceModel::Flat(_), Some(_)) => {
-                Err(SpecError::new("meterRef", SpecErrorCode::Conflicting, "a flat price counts no usage: leave meterRef out"))
-            }
-            (PriceModel::Flat(_), None) if self.included.is_some() => {
-                Err(SpecError::new("included", SpecErrorCode::Conflicting, "a flat price counts no usage: leave included out"))
-            }
+            (PriceModel::Flat(_), Some(_)) => Err(SpecError::new(
+                "meterRef",
+                SpecErrorCode::Conflicting,
+                "a flat price counts no usage: leave meterRef out",
+            )),
+            (PriceModel::Flat(_), None) if self.included.is_some() => Err(SpecError::new(
+                "included",
+                SpecErrorCode::Conflicting,
+                "a flat price counts no usage: leave included out",
+            )),
             (PriceModel::Flat(_), None) => Ok(()),
             (_, None) => {
                 let detail = format!("{} counts usage: name the meter", model.field());
@@ -289,12 +314,19 @@ impl TieredSpec {
             return Err(SpecError::new("tiers", SpecErrorCode::OutOfRange, "at most 100 tiers are possible"));
         }
         if last.up_to.is_some() {
-            let detail = "the last tier must be open: leave its upTo out, or usage beyond it would have no price";
-            return Err(SpecError::new(format!("tiers[{}].upTo", closed.len()), SpecErrorCode::TierOrder, detail));
+            let detail =
+                "the last tier must be open: leave its upTo out, or usage beyond it would have no price";
+            return Err(SpecError::new(
+                format!("tiers[{}].upTo", closed.len()),
+                SpecErrorCode::TierOrder,
+                detail,
+            ));
         }
         let mut reached = Quantity::ZERO;
         for (index, tier) in closed.iter().enumerate() {
-            let wrong = |detail: String| SpecError::new(format!("tiers[{index}].upTo"), SpecErrorCode::TierOrder, detail);
+            let wrong = |detail: String| {
+                SpecError::new(format!("tiers[{index}].upTo"), SpecErrorCode::TierOrder, detail)
+            };
             let up_to = tier.up_to.ok_or_else(|| wrong("only the last tier may be open".to_owned()))?;
             if up_to <= reached {
                 return Err(wrong(format!("must be above {reached}, where the tier before ends")));
@@ -319,7 +351,11 @@ impl TierSpec {
 
 fn not_negative(field: &str, amount: Amount) -> Result<(), SpecError> {
     if amount.is_negative() {
-        return Err(SpecError::new(field, SpecErrorCode::OutOfRange, "must not be negative: a discount is not a price"));
+        return Err(SpecError::new(
+            field,
+            SpecErrorCode::OutOfRange,
+            "must not be negative: a discount is not a price",
+        ));
     }
     Ok(())
 }

@@ -49,7 +49,8 @@ impl TenantSpec {
     pub fn validate(&self) -> Result<(), SpecError> {
         if let Some(zone) = &self.time_zone {
             period::zone(zone).map_err(|_| {
-                let detail = format!("{zone:?} is not a time zone of the IANA database, such as \"Europe/Berlin\"");
+                let detail =
+                    format!("{zone:?} is not a time zone of the IANA database, such as \"Europe/Berlin\"");
                 SpecError::new("timeZone", SpecErrorCode::UnknownTimeZone, detail)
             })?;
         }
@@ -60,10 +61,15 @@ impl TenantSpec {
         }
         check_distinct_names("apiKeys", self.api_keys.iter().map(|key| key.name.as_str()))?;
         for (index, key) in self.api_keys.iter().enumerate() {
-            let known = key.project_name() == "default" || self.projects.iter().any(|project| project == key.project_name());
+            let known = key.project_name() == "default"
+                || self.projects.iter().any(|project| project == key.project_name());
             if !known {
                 let detail = format!("{:?} is not in projects", key.project_name());
-                return Err(SpecError::new(format!("apiKeys[{index}].project"), SpecErrorCode::Missing, detail));
+                return Err(SpecError::new(
+                    format!("apiKeys[{index}].project"),
+                    SpecErrorCode::Missing,
+                    detail,
+                ));
             }
         }
         Ok(())

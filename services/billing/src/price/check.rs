@@ -31,7 +31,9 @@ fn shown(step: &TraceStep) -> String {
     match step {
         TraceStep::Included { quantity } => format!("included {quantity}"),
         TraceStep::Flat { amount } => format!("flat {amount}"),
-        TraceStep::Units { quantity, unit_amount, amount } => format!("{quantity} × {unit_amount} = {amount}"),
+        TraceStep::Units { quantity, unit_amount, amount } => {
+            format!("{quantity} × {unit_amount} = {amount}")
+        }
         TraceStep::Packages { quantity, packages, package_amount, amount } => {
             format!("{packages} packages for {quantity} × {package_amount} = {amount}")
         }

@@ -26,7 +26,12 @@ pub(super) fn trace(tiered: &TieredSpec, usage: Quantity) -> Result<Vec<TraceSte
 }
 
 /// The charge for `quantity` units of one tier, its flat amount included.
-pub(super) fn tier_step(index: usize, tier: &TierSpec, from: Quantity, quantity: Quantity) -> Result<TraceStep, Overflow> {
+pub(super) fn tier_step(
+    index: usize,
+    tier: &TierSpec,
+    from: Quantity,
+    quantity: Quantity,
+) -> Result<TraceStep, Overflow> {
     let units = tier.unit_amount.map_or(Ok(Amount::ZERO), |unit_amount| quantity.times(unit_amount))?;
     let amount = units.checked_add(tier.flat_amount.unwrap_or_default())?;
     Ok(TraceStep::Tier {
@@ -55,11 +60,20 @@ mod tests {
                 ("0", "7 = tier 1: 0 × 50 + 7 = 7"),
                 ("1", "57 = tier 1: 1 × 50 + 7 = 57"),
                 ("10", "507 = tier 1: 10 × 50 + 7 = 507"),
-                ("10.000000000000000001", "507.00000000000000004 = tier 1: 10 × 50 + 7 = 507 + tier 2: 0.000000000000000001 × 40 + 0 = 0.00000000000000004"),
+                (
+                    "10.000000000000000001",
+                    "507.00000000000000004 = tier 1: 10 × 50 + 7 = 507 + tier 2: 0.000000000000000001 × 40 + 0 = 0.00000000000000004",
+                ),
                 ("11", "547 = tier 1: 10 × 50 + 7 = 507 + tier 2: 1 × 40 + 0 = 40"),
                 ("20", "907 = tier 1: 10 × 50 + 7 = 507 + tier 2: 10 × 40 + 0 = 400"),
-                ("20.5", "923 = tier 1: 10 × 50 + 7 = 507 + tier 2: 10 × 40 + 0 = 400 + tier 3: 0.5 × 30 + 1 = 16"),
-                ("25", "1058 = tier 1: 10 × 50 + 7 = 507 + tier 2: 10 × 40 + 0 = 400 + tier 3: 5 × 30 + 1 = 151"),
+                (
+                    "20.5",
+                    "923 = tier 1: 10 × 50 + 7 = 507 + tier 2: 10 × 40 + 0 = 400 + tier 3: 0.5 × 30 + 1 = 16",
+                ),
+                (
+                    "25",
+                    "1058 = tier 1: 10 × 50 + 7 = 507 + tier 2: 10 × 40 + 0 = 400 + tier 3: 5 × 30 + 1 = 151",
+                ),
             ],
         );
     }
@@ -68,7 +82,11 @@ mod tests {
     fn no_usage_pays_nothing_where_the_plan_says_so() {
         cases(
             "{name: n, meterRef: {name: n}, graduated: {flatAtZero: false, tiers: [{flatAmount: '100', upTo: '5'}, {unitAmount: '2'}]}}",
-            &[("0", "0 ="), ("0.1", "100 = tier 1: 0.1 × 0 + 100 = 100"), ("6", "102 = tier 1: 5 × 0 + 100 = 100 + tier 2: 1 × 2 + 0 = 2")],
+            &[
+                ("0", "0 ="),
+                ("0.1", "100 = tier 1: 0.1 × 0 + 100 = 100"),
+                ("6", "102 = tier 1: 5 × 0 + 100 = 100 + tier 2: 1 × 2 + 0 = 2"),
+            ],
         );
     }
 
@@ -76,12 +94,18 @@ mod tests {
     fn included_units_come_off_the_first_tier() {
         cases(
             "{name: n, meterRef: {name: n}, included: '3', graduated: {tiers: [{unitAmount: '5', upTo: '2'}, {unitAmount: '1'}]}}",
-            &[("3", "0 = included 3 + tier 1: 0 × 5 + 0 = 0"), ("6", "11 = included 3 + tier 1: 2 × 5 + 0 = 10 + tier 2: 1 × 1 + 0 = 1")],
+            &[
+                ("3", "0 = included 3 + tier 1: 0 × 5 + 0 = 0"),
+                ("6", "11 = included 3 + tier 1: 2 × 5 + 0 = 10 + tier 2: 1 × 1 + 0 = 1"),
+            ],
         );
     }
 
     #[test]
     fn a_single_open_tier_is_per_unit() {
-        cases("{name: n, meterRef: {name: n}, graduated: {tiers: [{unitAmount: '0.01'}]}}", &[("2000", "20 = tier 1: 2000 × 0.01 + 0 = 20")]);
+        cases(
+            "{name: n, meterRef: {name: n}, graduated: {tiers: [{unitAmount: '0.01'}]}}",
+            &[("2000", "20 = tier 1: 2000 × 0.01 + 0 = 20")],
+        );
     }
 }

@@ -22,7 +22,10 @@ use crate::{
 
 /// What happens to usage on its way to an amount, in this order, and why there.
 pub const STEPS: [(Step, &str); 2] = [
-    (Step::Included, "what the plan includes is free whatever the model, so it comes off before the model sees the quantity"),
+    (
+        Step::Included,
+        "what the plan includes is free whatever the model, so it comes off before the model sees the quantity",
+    ),
     (Step::Model, "the price model turns the remaining quantity into an amount"),
 ];
 
@@ -65,9 +68,10 @@ impl TraceStep {
     pub fn amount(&self) -> Amount {
         match self {
             Self::Included { .. } => Amount::ZERO,
-            Self::Flat { amount } | Self::Units { amount, .. } | Self::Packages { amount, .. } | Self::Tier { amount, .. } => {
-                *amount
-            }
+            Self::Flat { amount }
+            | Self::Units { amount, .. }
+            | Self::Packages { amount, .. }
+            | Self::Tier { amount, .. } => *amount,
         }
     }
 }

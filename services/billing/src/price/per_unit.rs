@@ -18,7 +18,8 @@ pub(super) fn trace(per_unit: &PerUnitSpec, quantity: Quantity) -> Result<Vec<Tr
 mod tests {
     use crate::price::check::{cases, overflows};
 
-    const CALLS: &str = "{name: calls, meterRef: {name: api-calls}, included: '10000', perUnit: {amount: '0.01'}}";
+    const CALLS: &str =
+        "{name: calls, meterRef: {name: api-calls}, included: '10000', perUnit: {amount: '0.01'}}";
 
     #[test]
     fn what_is_included_is_free_and_the_rest_is_not() {
@@ -41,7 +42,10 @@ mod tests {
     fn a_fraction_of_a_unit_is_a_fraction_of_its_price() {
         cases(
             "{name: traffic, meterRef: {name: gb}, perUnit: {amount: '0.000000000012'}}",
-            &[("0.5", "0.000000000006 = 0.5 × 0.000000000012 = 0.000000000006"), ("1", "0.000000000012 = 1 × 0.000000000012 = 0.000000000012")],
+            &[
+                ("0.5", "0.000000000006 = 0.5 × 0.000000000012 = 0.000000000006"),
+                ("1", "0.000000000012 = 1 × 0.000000000012 = 0.000000000012"),
+            ],
         );
         cases("{name: free, meterRef: {name: gb}, perUnit: {amount: '0'}}", &[("7", "0 = 7 × 0 = 0")]);
     }
@@ -50,7 +54,10 @@ mod tests {
     fn the_largest_quantity_times_a_small_price_is_exact() {
         cases(
             "{name: n, meterRef: {name: n}, perUnit: {amount: '0.1'}}",
-            &[("99999999999999999999.99", "9999999999999999999.999 = 99999999999999999999.99 × 0.1 = 9999999999999999999.999")],
+            &[(
+                "99999999999999999999.99",
+                "9999999999999999999.999 = 99999999999999999999.99 × 0.1 = 9999999999999999999.999",
+            )],
         );
     }
 

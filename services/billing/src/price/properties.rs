@@ -23,7 +23,11 @@ fn tiers(bounds: &[u32], unit_amounts: &[u32]) -> String {
             format!("{{upTo: '{reached}', unitAmount: '{unit_amount}'}}")
         })
         .collect();
-    format!("{{tiers: [{}{}{{unitAmount: '4', flatAmount: '2'}}]}}", closed.join(", "), if closed.is_empty() { "" } else { ", " })
+    format!(
+        "{{tiers: [{}{}{{unitAmount: '4', flatAmount: '2'}}]}}",
+        closed.join(", "),
+        if closed.is_empty() { "" } else { ", " }
+    )
 }
 
 proptest! {
