@@ -1,0 +1,195 @@
+//! One invoice for a period, numbers without gaps, and nothing changes after issue.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use meridian_billing::{decimal::Amount, invoice::Computation};
+use meridian_records::{InvoiceError, InvoiceState, NewCustomer, NewSubscription, Page, SaveOutcome, Subscription};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::region::{Region, by, draft};
+
+fn instant(text: &str) -> Timestamp {
+    text.parse().expect("an instant")
+}
+
+#[tokio::test]
+async fn the_sample_is_120_00_and_recomputes_to_the_byte() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let terms = region.terms(&subscription, None).await;
+    assert_eq!(terms.period.start, instant("2026-07-01T00:00:00Z"));
+    assert_eq!(terms.period.end, instant("2026-08-01T00:00:00Z"));
+    let saved = region.tenant("acme").save_invoice(&draft(&terms, 12_000, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
+    let invoice = region.tenant("acme").invoice(&saved.invoice.id).await.expect("asked").expect("there");
+    assert_eq!(invoice.currency.format(invoice.total), "120.00");
+    assert_eq!(invoice.lines.iter().map(|line| line.amount.to_string()).collect::<Vec<_>>(), ["100", "20"]);
+    assert_eq!(invoice.lines[1].meter.as_ref().map(|meter| meter.name.as_str()), Some("api-calls"));
+    Computation::verify(&invoice.computation).expect("what Postgres gave back computes to the same bytes");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn parallel_saves_of_one_period_make_one_invoice() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let draft = draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
+    let saves = (0..16).map(|_| {
+        let (tenant, draft) = (region.tenant("acme"), draft.clone());
+        tokio::spawn(async move { tenant.save_invoice(&draft, &by()).await.expect("saved") })
+    });
+    let saved = futures::future::join_all(saves).await;
+    let saved: Vec<_> = saved.into_iter().map(|task| task.expect("no panic")).collect();
+    let ids: BTreeSet<_> = saved.iter().map(|saved| saved.invoice.id.clone()).collect();
+    assert_eq!(ids.len(), 1);
+    let created = saved.iter().filter(|saved| saved.outcome == SaveOutcome::Created).count();
+    let kept = saved.iter().filter(|saved| saved.outcome == SaveOutcome::Kept).count();
+    assert_eq!((created, kept), (1, 15));
+    assert!(saved.iter().all(|saved| saved.invoice.lines.len() == 2), "nobody sees half an invoice");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn a_draft_gives_way_to_a_later_cutoff_and_never_to_an_earlier_one() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let terms = region.terms(&subscription, None).await;
+    let acme = region.tenant("acme");
+    let first = acme.save_invoice(&draft(&terms, 11_000, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
+    let later = acme.save_invoice(&draft(&terms, 12_000, "2026-08-03T00:00:00Z"), &by()).await.expect("saved");
+    assert_eq!((later.outcome, &later.invoice.id), (SaveOutcome::Refreshed, &first.invoice.id));
+    assert_eq!(later.invoice.total.to_string(), "120");
+    let earlier = acme.save_invoice(&draft(&terms, 5, "2026-08-02T12:00:00Z"), &by()).await.expect("saved");
+    assert_eq!((earlier.outcome, earlier.invoice), (SaveOutcome::Kept, later.invoice.clone()));
+    acme.issue_invoice(&later.invoice.id, instant("2026-08-04T00:00:00Z"), &by()).await.expect("issued");
+    let after_issue = acme.save_invoice(&draft(&terms, 99_000, "2026-09-03T00:00:00Z"), &by()).await.expect("saved");
+    assert_eq!(after_issue.outcome, SaveOutcome::Kept);
+    assert_eq!(after_issue.invoice.total.to_string(), "120");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn an_issued_invoice_and_its_lines_refuse_every_change() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let acme = region.tenant("acme");
+    let saved = acme.save_invoice(&draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z"), &by())
+        .await.expect("saved");
+    let issued = acme.issue_invoice(&saved.invoice.id, instant("2026-08-02T01:00:00Z"), &by()).await.expect("issued");
+    assert_eq!(issued.state, InvoiceState::Issued);
+    // As the owner of the tables, with every row in sight: only the triggers are left to refuse.
+    let mut owner = region.raw_over_all().await;
+    let attempts = [
+        "UPDATE invoices SET total = 1, subtotal = 1",
+        "UPDATE invoices SET state = 'draft', number = NULL, sequence = NULL, issued_at = NULL",
+        "UPDATE invoices SET computation = ''",
+        "DELETE FROM invoices",
+        "UPDATE invoice_line_items SET amount = 1",
+        "DELETE FROM invoice_line_items",
+        "INSERT INTO invoice_line_items (line_id, invoice_id, tenant, position, price, quantity, amount, period_start, period_end)
+         SELECT 'line_x', invoice_id, tenant, 9, 'extra', 1, 1, period_start, period_end FROM invoices",
+        "TRUNCATE invoice_line_items",
+        "TRUNCATE invoices CASCADE",
+        "DELETE FROM audit_logs",
+        "UPDATE audit_logs SET actor = 'somebody else'",
+        "TRUNCATE audit_logs",
+        "UPDATE plan_versions SET spec = '{}'",
+        "DELETE FROM plan_metrics",
+    ];
+    for attempt in attempts {
+        let error = sqlx::query(attempt).execute(&mut owner).await.expect_err(attempt);
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+        assert_eq!(code, "MR001", "{attempt}: {error}");
+    }
+    let again = acme.issue_invoice(&saved.invoice.id, instant("2026-10-01T00:00:00Z"), &by()).await.expect("issued");
+    assert_eq!(again, issued, "issuing again changes nothing");
+    region.end().await;
+}
+
+/// A tenant with that many monthly subscriptions of customers.
+async fn subscribe(region: &Region, count: usize) -> Vec<Subscription> {
+    region.add_tenant("acme", 'a').await;
+    let acme = region.tenant("acme");
+    let mut made = Vec::new();
+    for number in 0..count {
+        let new = NewCustomer {
+            key: format!("customer-{number}").parse().expect("a key"),
+            name: String::new(),
+            time_zone: "Europe/Berlin".to_owned(),
+            metadata: json!({}),
+        };
+        let customer = acme.create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
+        let new = NewSubscription {
+            customer_id: customer.id,
+            plan: "starter".parse().expect("a name"),
+            starts_at: instant("2026-07-01T00:00:00Z"),
+            ends_at: None,
+            anchor: meridian_billing::period::Anchor::Start { at: instant("2026-07-01T00:00:00Z") },
+            time_zone: None,
+        };
+        made.push(acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription"));
+    }
+    made
+}
+
+#[tokio::test]
+async fn numbers_have_no_gap_when_many_issue_at_once_and_some_fail() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscriptions = subscribe(&region, 24).await;
+    let acme = region.tenant("acme");
+    let mut ids = Vec::new();
+    for subscription in &subscriptions {
+        let draft = draft(&region.terms(subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
+        ids.push(acme.save_invoice(&draft, &by()).await.expect("saved").invoice.id);
+    }
+    // Every fourth invoice is broken behind our back: its issue takes a number, fails at the last check, and gives it back.
+    let mut owner = region.raw_over_all().await;
+    for id in ids.iter().step_by(4) {
+        sqlx::query("UPDATE invoice_line_items SET amount = amount + 1 WHERE invoice_id = $1 AND position = 0")
+            .bind(id.as_str()).execute(&mut owner).await.expect("broken");
+    }
+    let issues = ids.iter().map(|id| {
+        let (tenant, id) = (region.tenant("acme"), id.clone());
+        tokio::spawn(async move { tenant.issue_invoice(&id, instant("2026-08-02T01:00:00Z"), &by()).await })
+    });
+    let results: Vec<_> = futures::future::join_all(issues).await.into_iter().map(|task| task.expect("no panic")).collect();
+    let mut numbers: Vec<String> =
+        results.iter().filter_map(|result| result.as_ref().ok()).map(|invoice| invoice.number.clone().expect("a number")).collect();
+    numbers.sort();
+    assert_eq!(numbers, (1..=18).map(|number| format!("INV-{number:06}")).collect::<Vec<_>>());
+    let corrupt = results.iter().filter(|result| matches!(result, Err(InvoiceError::Corrupt(_)))).count();
+    assert_eq!(corrupt, 6, "{results:?}");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn lines_that_do_not_add_up_are_refused_before_anything_is_saved() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let mut draft = draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
+    draft.lines[0].amount = "99.99".parse::<Amount>().expect("an amount");
+    let error = region.tenant("acme").save_invoice(&draft, &by()).await.expect_err("refused");
+    assert_eq!(error.to_string(), "the lines add up to 119.99, the subtotal says 120");
+    assert_eq!(region.tenant("acme").invoices(None, &Page::first(5)).await.expect("list").items, []);
+    region.end().await;
+}
+
+#[tokio::test]
+async fn every_step_of_an_invoice_is_in_the_audit_log_with_who_and_why() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let acme = region.tenant("acme");
+    let terms = region.terms(&subscription, None).await;
+    let saved = acme.save_invoice(&draft(&terms, 1, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
+    acme.save_invoice(&draft(&terms, 2, "2026-08-03T00:00:00Z"), &by()).await.expect("saved");
+    acme.issue_invoice(&saved.invoice.id, instant("2026-08-04T00:00:00Z"), &by()).await.expect("issued");
+    let log = acme.audit_log(&Page::first(100)).await.expect("log").items;
+    let of_invoice: Vec<_> = log.iter().filter(|entry| entry.entity == saved.invoice.id.as_str()).collect();
+    assert_eq!(
+        of_invoice.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
+        ["invoice.create", "invoice.refresh", "invoice.issue"]
+    );
+    assert!(of_invoice.iter().all(|entry| entry.actor == "test" && entry.reason == "because the test says so"));
+    region.end().await;
+}

@@ -1,0 +1,11 @@
+//! The system of record on a real Postgres, each test in a schema of its own.
+//! `e2e/stores/up postgres; eval "$(e2e/stores/env)"; cargo test -p meridian-records --features stores-tests`
+
+mod catalogue_control;
+mod idempotency;
+mod invoices;
+mod periods;
+mod pipeline_gate;
+mod region;
+mod schema;
+mod tenant_wall;
