@@ -28,13 +28,15 @@ close_door() {
 }
 
 # free_slot: prints the first slot whose networks nobody uses: no other cluster, and
-# no route of the host, such as a VPN's.
+# no route of the host, such as a VPN's. The default cluster alone may take slot 0,
+# so that its addresses are the same every time.
 free_slot() {
-  local candidate other taken=' '
+  local candidate other first=1 taken=' '
+  [ "$cluster" != meridian ] || first=0
   for other in "$clusters"/*/settings; do
     [ -e "$other" ] && alive "${other%/settings}" && taken+="$(sed -n 's/^slot=//p' "$other") "
   done
-  for candidate in $(seq 0 $((slots - 1))); do
+  for candidate in $(seq $first $((slots - 1))); do
     [[ $taken = *" $candidate "* ]] && continue
     networks "$candidate"
     unrouted "$node_net.0/24" && unrouted "$service_cidr" && unrouted "$pod_net.0.0/16" && echo "$candidate" && return
