@@ -87,10 +87,13 @@ impl PutError {
         E: ProvideErrorMetadata + std::error::Error + 'static,
         R: std::fmt::Debug,
     {
+        // Only a validation names the items. A missing table or a wrong credential is the store's state: as good as
+        // away, and no reason to look for the one bad item in every batch.
+        let items = error.as_service_error().is_some_and(|e| e.code() == Some("ValidationException"));
         match Fault::of(&error) {
             Fault::Throttled => PutError::Throttled,
-            Fault::Refused => PutError::Refused(reason(error)),
-            Fault::Unavailable => PutError::Unavailable(reason(error)),
+            Fault::Refused if items => PutError::Refused(reason(error)),
+            Fault::Refused | Fault::Unavailable => PutError::Unavailable(reason(error)),
         }
     }
 }

@@ -26,6 +26,7 @@ type Outcome = Result<(), PutError>;
 #[derive(Clone)]
 pub(crate) struct GroupCommit {
     queue: mpsc::UnboundedSender<Vec<Queued>>,
+    writer: Writer,
     /// What bounds the queue: a permit for each event not yet answered.
     room: Arc<Semaphore>,
 }
@@ -41,8 +42,8 @@ impl GroupCommit {
     pub fn start(writer: Writer, tuning: Tuning) -> GroupCommit {
         let (queue, arrivals) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(tuning.events_queued_max));
-        tokio::spawn(Committer::new(arrivals, writer, tuning).run());
-        GroupCommit { queue, room }
+        tokio::spawn(Committer::new(arrivals, writer.clone(), tuning).run());
+        GroupCommit { queue, writer, room }
     }
 
     pub async fn put(&self, items: Vec<Item>, deadline: Instant) -> Vec<Outcome> {
@@ -62,6 +63,17 @@ impl GroupCommit {
         let _ = self.queue.send(queued);
         let _ = tokio::time::timeout_at(deadline, answered).await;
         reply.outcomes()
+    }
+}
+
+impl GroupCommit {
+    /// Writes one probe item past the queue, which may be full of what a hung store has not answered.
+    pub async fn check(&self, deadline: Instant) -> Outcome {
+        let outcome = Arc::new(Mutex::new(Err(PutError::Deadline)));
+        let settled = outcome.clone();
+        let settle = move |o: Outcome| *settled.lock().unwrap_or_else(PoisonError::into_inner) = o;
+        self.writer.write(vec![Pending { item: Item::probe(), settle }], deadline).await;
+        outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -80,6 +80,12 @@ impl Buffer {
         self.commit.put(records.iter().map(|r| r.event_item()).collect(), deadline).await
     }
 
+    /// Writes an item that nobody reads and that expires: the proof that the table takes writes, throttling
+    /// included. Reading proves less.
+    pub async fn check_write(&self) -> Result<(), PutError> {
+        self.commit.check(Instant::now() + write::PROBE_WITHIN).await
+    }
+
     /// Asks for one item of a partition that never exists: the cheapest proof that the table answers with
     /// these credentials.
     pub async fn check(&self) -> Result<(), BufferError> {

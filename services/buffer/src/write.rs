@@ -23,6 +23,9 @@ const _: () = assert!(BATCH_ITEMS_MAX * ITEM_BYTES_MAX < 16 * 1000 * 1000);
 /// Attribute names and the expiry number, rounded up.
 const ITEM_OVERHEAD_BYTES: usize = 96;
 
+pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(2);
+const PROBE_EXPIRES_AT: i64 = 1;
+
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -37,6 +40,12 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// The one item of a partition of its own, the same every time, expired since 1970.
+    pub fn probe() -> Item {
+        let key = ItemKey { partition: "probe".to_owned(), sort: "probe".to_owned() };
+        Item { key, json: "{}".into(), identity: None, expires_at: Some(PROBE_EXPIRES_AT) }
+    }
+
     /// Refuses what the store would refuse: in a batch its refusal hits everybody.
     pub fn check(&self) -> Result<(), PutError> {
         let bytes = self.key.partition.len() + self.key.sort.len() + self.json.len() + ITEM_OVERHEAD_BYTES;
