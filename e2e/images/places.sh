@@ -42,6 +42,10 @@ need_packages() {
   done
   ((${#missing[@]})) || return 0
   [ "$(id -u)" = 0 ] || fail "these Debian packages are missing, install them as root: apt-get install ${missing[*]}"
-  step "apt-get update" apt-get update -q
+  # Once for all scripts that this one calls.
+  if [ -z "${PACKAGE_LISTS_ARE_FRESH-}" ]; then
+    step "apt-get update" apt-get update -q
+    export PACKAGE_LISTS_ARE_FRESH=yes
+  fi
   step "installing ${missing[*]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
