@@ -29,10 +29,14 @@ use crate::{
 
 /// From lines to a total, in this order, and why there. Later adjustments (discounts, minimums, credits, tax) take their
 /// place in this list.
-pub const ADJUSTMENTS: [(Adjustment, &str); 3] = [
+pub const ADJUSTMENTS: [(Adjustment, &str); 4] = [
     (
         Adjustment::LineRounding,
         "each line is rounded once, so that the lines that a customer sees add up to what is asked for",
+    ),
+    (
+        Adjustment::Minimum,
+        "what a price's line lacks to its minimum becomes a line beside it, so that the usage line still says what the usage cost",
     ),
     (Adjustment::Subtotal, "the sum of the rounded lines"),
     (Adjustment::Total, "subtotal and tax; no tax is computed yet, so it is zero"),
@@ -41,6 +45,7 @@ pub const ADJUSTMENTS: [(Adjustment, &str); 3] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Adjustment {
     LineRounding,
+    Minimum,
     Subtotal,
     Total,
 }
@@ -102,6 +107,8 @@ pub struct ComputedInvoice {
 pub enum LineRole {
     Flat,
     Usage,
+    /// What a price's usage lacks to its minimum.
+    Minimum,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +175,11 @@ fn price_lines(input: &InvoiceInput, price: &PriceSpec) -> Result<Vec<Line>, Inv
         PriceModel::PerUnit(_)
         | PriceModel::Package(_)
         | PriceModel::Graduated(_)
-        | PriceModel::Volume(_) => Ok(vec![usage_line(input, price)?]),
+        | PriceModel::Volume(_) => {
+            let usage = usage_line(input, price)?;
+            let minimum = minimum_line(input, price, &usage)?;
+            Ok(std::iter::once(usage).chain(minimum).collect())
+        }
     }
 }
 
@@ -224,6 +235,31 @@ fn usage_line(input: &InvoiceInput, price: &PriceSpec) -> Result<Line, InvoiceEr
         trace: priced.trace,
         price: name,
     })
+}
+
+/// The difference to the price's minimum, if there is one. Both are rounded, so the two lines add up to the minimum.
+fn minimum_line(input: &InvoiceInput, price: &PriceSpec, usage: &Line) -> Result<Option<Line>, InvoiceError> {
+    let Some(minimum) = price.minimum else { return Ok(None) };
+    let minimum = rounded(input, &usage.price, minimum)?;
+    let overflow =
+        |overflow| InvoiceError::Price { price: usage.price.clone(), source: PriceError::Overflow(overflow) };
+    let amount = minimum.checked_sub(usage.amount).map_err(overflow)?;
+    if amount.is_zero() || amount.is_negative() {
+        return Ok(None);
+    }
+    let title = price.description.as_ref().unwrap_or(&price.name);
+    Ok(Some(Line {
+        price: usage.price.clone(),
+        role: LineRole::Minimum,
+        description: format!("{title}: minimum of {}", input.plan_spec.currency.format(minimum)),
+        meter: None,
+        meter_version: None,
+        period: input.period,
+        quantity: Quantity::ONE,
+        unit_amount: Some(amount),
+        amount,
+        trace: vec![TraceStep::Minimum { minimum, charged: usage.amount, amount }],
+    }))
 }
 
 /// "API calls: 12000 call, 10000 included"

@@ -50,6 +50,7 @@ fn check(input: &InvoiceInput) -> Vec<String> {
         let role = match line.role {
             LineRole::Flat => "flat",
             LineRole::Usage => "usage",
+            LineRole::Minimum => "minimum",
         };
         let month = line.period.start.to_string()[..7].to_owned();
         format!("{} {role} {} {} {month}", line.price, line.quantity, invoice.currency.format(line.amount))
@@ -117,6 +118,22 @@ fn lines_are_rounded_once_to_the_currency_and_add_up_as_shown() {
         check(&input(plan("KWD", prices), &usage)),
         ["a usage 1 0.005 2026-03", "b usage 1 0.005 2026-03", "total 0.010 KWD"]
     );
+}
+
+#[test]
+fn what_is_missing_to_a_minimum_is_a_line_of_its_own() {
+    let prices =
+        "[{name: calls, meterRef: {name: m}, included: '10', perUnit: {amount: '0.333'}, minimum: '5'}]";
+    for (usage, expected) in [
+        ("0", vec!["calls usage 0 0.00 2026-03", "calls minimum 1 5.00 2026-03", "total 5.00 USD"]),
+        ("20", vec!["calls usage 20 3.33 2026-03", "calls minimum 1 1.67 2026-03", "total 5.00 USD"]),
+        ("25.015", vec!["calls usage 25.015 5.00 2026-03", "total 5.00 USD"]),
+        ("30", vec!["calls usage 30 6.66 2026-03", "total 6.66 USD"]),
+    ] {
+        assert_eq!(check(&input(plan("USD", prices), &[("m", usage)])), expected, "{usage}");
+    }
+    let invoice = compute(&input(plan("USD", prices), &[("m", "0")])).expect("an invoice");
+    assert_eq!(invoice.lines[1].description, "calls: minimum of 5.00");
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub struct PriceSpec {
     pub graduated: Option<TieredSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<TieredSpec>,
+    /// The least that this price costs in a period; what is missing becomes a line of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Amount>,
 }
 
 /// When a flat amount is charged: with the period before (`InAdvance`) or with its own (`InArrears`).
@@ -209,6 +212,7 @@ impl PriceSpec {
             description: _,
             meter_ref: _,
             included: _,
+            minimum: _,
             flat,
             per_unit,
             package,
@@ -247,6 +251,7 @@ impl PriceSpec {
         if self.included.is_some_and(Quantity::is_negative) {
             return Err(SpecError::new("included", SpecErrorCode::OutOfRange, "must not be negative"));
         }
+        self.minimum.map_or(Ok(()), |amount| not_negative("minimum", amount))?;
         let checked = match model {
             PriceModel::Flat(flat) => not_negative("amount", flat.amount),
             PriceModel::PerUnit(per_unit) => not_negative("amount", per_unit.amount),
@@ -267,6 +272,11 @@ impl PriceSpec {
                 "included",
                 SpecErrorCode::Conflicting,
                 "a flat price counts no usage: leave included out",
+            )),
+            (PriceModel::Flat(_), None) if self.minimum.is_some() => Err(SpecError::new(
+                "minimum",
+                SpecErrorCode::Conflicting,
+                "a flat price is its own minimum: leave minimum out",
             )),
             (PriceModel::Flat(_), None) => Ok(()),
             (_, None) => {

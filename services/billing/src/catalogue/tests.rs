@@ -38,7 +38,7 @@ fn the_sample_plan_is_accepted_and_written_back_as_it_was() {
 fn every_model_is_accepted() {
     assert_eq!(plan("[{name: a, flat: {amount: '0', billed: InAdvance}}]"), "ok");
     for model in [
-        "perUnit: {amount: '0.000000000000000001'}",
+        "perUnit: {amount: '0.000000000000000001'}, minimum: '5'",
         "package: {size: '0.5', amount: '1', rounding: Down, freeUnits: '3'}",
         "graduated: {tiers: [{unitAmount: '1'}]}",
         "graduated: {tiers: [{upTo: '10', flatAmount: '1'}, {upTo: '10.5', unitAmount: '1'}, {unitAmount: '0'}], flatAtZero: false}",
@@ -72,6 +72,10 @@ fn each_mistake_in_a_plan_names_its_field() {
         "prices[0].meterRef Conflicting: a flat price counts no usage: leave meterRef out"
     );
     assert_eq!(
+        plan("[{name: p, minimum: '1', flat: {amount: '1'}}]"),
+        "prices[0].minimum Conflicting: a flat price is its own minimum: leave minimum out"
+    );
+    assert_eq!(
         plan("[{name: p, included: '1', flat: {amount: '1'}}]"),
         "prices[0].included Conflicting: a flat price counts no usage: leave included out"
     );
@@ -89,6 +93,10 @@ fn each_mistake_in_a_price_names_its_field() {
             "prices[0].perUnit.amount OutOfRange: must not be negative: a discount is not a price",
         ),
         ("included: '-1', perUnit: {amount: '1'}", "prices[0].included OutOfRange: must not be negative"),
+        (
+            "perUnit: {amount: '1'}, minimum: '-1'",
+            "prices[0].minimum OutOfRange: must not be negative: a discount is not a price",
+        ),
         ("package: {size: '0', amount: '1'}", "prices[0].package.size OutOfRange: must be above zero"),
         ("package: {size: '-5', amount: '1'}", "prices[0].package.size OutOfRange: must be above zero"),
         (

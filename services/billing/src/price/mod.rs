@@ -44,6 +44,8 @@ pub enum TraceStep {
     Included { quantity: Quantity },
     /// A fixed amount.
     Flat { amount: Amount },
+    /// What was missing to the price's minimum, after `charged`.
+    Minimum { minimum: Amount, charged: Amount, amount: Amount },
     /// Units at one price each.
     Units { quantity: Quantity, unit_amount: Amount, amount: Amount },
     /// Whole packages; `quantity` is the usage that they cover, after free units.
@@ -69,6 +71,7 @@ impl TraceStep {
         match self {
             Self::Included { .. } => Amount::ZERO,
             Self::Flat { amount }
+            | Self::Minimum { amount, .. }
             | Self::Units { amount, .. }
             | Self::Packages { amount, .. }
             | Self::Tier { amount, .. } => *amount,
