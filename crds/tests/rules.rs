@@ -111,7 +111,7 @@ fn every_cel_rule_has_an_accept_case_and_two_reject_cases() {
     let mut wrong = Vec::new();
     for kind in ["BillingRegion", "Meter", "Plan", "Tenant"] {
         let mut rules = BTreeSet::new();
-        schema::visit(&schema::of_kind(kind), "", &mut |path, node| {
+        visit(&schema::of_kind(kind), "", &mut |path, node| {
             for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
                 let message = rule["message"].as_str();
                 rules.insert(
@@ -146,7 +146,7 @@ fn every_pattern_enum_bound_and_format_has_an_accept_case_and_two_reject_cases()
     for kind in ["BillingRegion", "Meter", "Plan", "Tenant"] {
         let schema = schema::of_kind(kind);
         let mut counts: BTreeMap<(String, String), (usize, usize, String)> = BTreeMap::new();
-        schema::visit(&schema["properties"]["spec"], "spec", &mut |path, node| {
+        visit(&schema["properties"]["spec"], "spec", &mut |path, node| {
             for (keyword, value) in constraints(node) {
                 counts.entry((keyword, value)).or_default().2 = path.to_owned();
             }
@@ -246,5 +246,16 @@ fn what_the_schema_accepts_the_billing_engine_accepts_too() {
             other => panic!("no such kind: {other}"),
         };
         assert!(refused.is_none(), "{}\n  billing refuses it: {}", case.title(), refused.unwrap());
+    }
+}
+
+/// Calls `visit` with every node of a schema, and the path of the node (`[]` stands for any index).
+fn visit(schema: &Value, path: &str, visitor: &mut impl FnMut(&str, &Value)) {
+    visitor(path, schema);
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        visit(schema, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, visitor);
+    }
+    if schema.get("items").is_some() {
+        visit(&schema["items"], &format!("{path}[]"), visitor);
     }
 }

@@ -120,14 +120,3 @@ fn has_duplicates(schema: &Value, items: &[Value]) -> bool {
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
-
-/// Calls `visit` with every node of a schema, and the path of the node (`[]` stands for any index).
-pub fn visit(schema: &Value, path: &str, visitor: &mut impl FnMut(&str, &Value)) {
-    visitor(path, schema);
-    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-        visit(schema, &join(path, name), visitor);
-    }
-    if schema.get("items").is_some() {
-        visit(&schema["items"], &format!("{path}[]"), visitor);
-    }
-}
