@@ -19,7 +19,7 @@ check_host() {
 service_ip() { shop get service web -o jsonpath='{.spec.clusterIP}'; }
 service_from_host() { curl -sf -m 5 "http://$(service_ip)/"; }
 pod_from_host() { curl -sf -m 5 "http://$(shop get pod -l app=web -o jsonpath='{.items[0].status.podIP}'):8080/"; }
-exec_from_host() { shop exec client -- id -u | grep -x 0; }
+exec_from_host() { shop exec deployment/web -- id -u | grep -x 0; }
 context_named() { k config current-context | grep -x "$cluster"; }
 enter_node() { "$here/cluster" enter curl -sf -m 5 "http://$(service_ip)/"; }
 

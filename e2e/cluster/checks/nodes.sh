@@ -49,6 +49,13 @@ replaced() {
   k -n lab run visitor --image=meridian.local/tools:1 --overrides='{"spec":{"nodeName":"node1"}}' --command -- sleep infinity
   k -n lab wait --for=condition=Ready pod/visitor --timeout=60s
   k -n lab exec visitor -- curl -sf -m 5 http://web.shop/
+  # the clients are bare pods: those of the lost node are gone for good
+  eventually 60 clients_again
+}
+
+clients_again() {
+  k apply -f "$(manifest services)"
+  k -n lab wait --for=condition=Ready pod/client --timeout=5s && shop wait --for=condition=Ready pod/client --timeout=5s
 }
 
 no_taints() { [ -z "$(k get node node1 -o jsonpath='{.spec.taints}')" ]; }
@@ -58,7 +65,5 @@ drain() {
   shop rollout status deployment/web --timeout=60s
   [ -z "$(shop get pods -l app=web --field-selector=spec.nodeName=node1 -o name)" ]
   k uncordon node1
-  # the clients are bare pods: a drain ends them for good
-  k apply -f "$(manifest services)"
-  clients_ready
+  eventually 60 clients_again
 }

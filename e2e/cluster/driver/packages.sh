@@ -16,6 +16,8 @@ go_needed=1.26
 need_packages() {
   local p missing=()
   for p in "$@"; do
+    # Docker's own containerd and runc serve as well, and Debian's would displace them.
+    command -v "$p" > /dev/null && continue
     dpkg-query -W -f '${db:Status-Status}' "$p" 2> /dev/null | grep -qx installed || missing+=("$p")
   done
   [ ${#missing[@]} = 0 ] && return 0

@@ -28,7 +28,7 @@ start "$node-policy-agent" "$k" policy-agent -kubeconfig "$pki/policy-agent.kube
   -socket /run/policy-agent.sock -node-cidr "$pod_net.$n.0/24"
 wait_for 60 containerd "$node-containerd" ctr version
 for image in "$program"/images/*.tar; do
-  ctr -n k8s.io images import "$image" >> "$log/$node-images.log" 2>&1 || fail "import of $image" "$node-images"
+  ctr -n k8s.io images import "$image" >> "$log/$node-images.log" 2>&1 || fail "$image was not imported" "$node-images"
 done
 start "$node-kubelet" "$k" kubelet --config="$dir/kubelet.yaml" --kubeconfig="$pki/kubelet-$node.kubeconfig" \
   --hostname-override="$node" --node-ip="$ip"

@@ -85,7 +85,7 @@ start_nodes() {
     "$scripts/join.sh" "$home" "$n"
   done
   sed -e "s|PROGRAM_DIR|$program|; s|DNS_IP|$dns_ip|" "$scripts/addons.yaml" |
-    "$k" kubectl apply -f - > "$log/addons.log" 2>&1 || fail "addons" addons
+    "$k" kubectl apply -f - > "$log/addons.log" 2>&1 || fail "the addons were refused" addons
   start volumes "$k" volumes -kubeconfig "$pki/volumes.kubeconfig" -root "$home/volumes"
   for n in $(seq 0 $((nodes - 1))); do
     wait_for 300 "ready node$n" "node$n-kubelet" "$k" kubectl wait --for=condition=Ready "node/node$n" --timeout=1s

@@ -27,17 +27,23 @@ wait_for() {
   local limit=$((SECONDS + $1)) what=$2 name=$3
   shift 3
   until "$@" > /dev/null 2>&1; do
-    [ $SECONDS -lt $limit ] || fail "$what" "$name"
+    hopeless && fail "no $what, for $culprit keeps ending" "$culprit"
+    [ $SECONDS -lt $limit ] || fail "no $what in time" "$name"
     sleep 0.1
   done
+}
+
+# hopeless: has a daemon ended so often that waiting is of no use? Names it in $culprit.
+hopeless() {
+  culprit=$(awk '++ends[$2] == 5 { print $2; exit }' "$home/restarts" 2> /dev/null) && [ -n "$culprit" ]
 }
 
 # reached STAGE WORDS...: tells the driver how far we are.
 reached() { echo "$(date +%s.%N) $*" >> "$home/progress"; }
 
-# fail WHAT LOG: leaves everything as it is, to be looked at.
+# fail WHY LOG: leaves everything as it is, to be looked at.
 fail() {
-  reached "failed $2 no $1 in time"
+  reached "failed $2 $1"
   hold
 }
 
