@@ -16,5 +16,9 @@ networks() {
   door=mdoor$slot                # the host's end of the door
 }
 
+# node_mac N: fixed, for neighbours remember it: a bridge would otherwise take on
+# another as its ports come and go, and a node that is replaced a random one.
+node_mac() { printf '02:6d:72:64:%02x:%02x' "$slot" "$1"; }
+
 # node_ip N: the address of node N.
 node_ip() { if [ "$1" = 0 ]; then echo "$node_net.1"; else echo "$node_net.$((10 + $1))"; fi; }

@@ -37,7 +37,7 @@ main() {
 # make_bridge: the network that the nodes and the host's door are on. It carries
 # node0's address: not every kernel has the "dummy" device.
 make_bridge() {
-  ip link add nodes type bridge
+  ip link add nodes address "$(node_mac 0)" type bridge
   ip addr add "$node_net.1/24" dev nodes
   ip link set nodes up
   # What crosses the bridge goes from node to node; node0 has no say in it.

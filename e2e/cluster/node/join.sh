@@ -23,6 +23,8 @@ for _ in $(seq 200); do
 done
 [ -n "$child" ] || { echo "node$n did not start; see $log/node$n.log" >&2; exit 1; }
 echo "$child" > "$dir/init.pid"
-ip link add "to-node$n" type veth peer name eth0 netns "$child"
+# The device of a node that was just lost may not be gone yet.
+ip link delete "to-node$n" 2> /dev/null || true
+ip link add "to-node$n" type veth peer name eth0 address "$(node_mac "$n")" netns "$child"
 ip link set "to-node$n" master nodes up
 ip route replace "$pod_net.$n.0/24" via "$(node_ip "$n")"
