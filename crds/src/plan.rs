@@ -83,9 +83,10 @@ pub enum IntervalUnit {
 }
 
 /// One price, by exactly one model.
+// `package` is a reserved word of CEL: in a rule Kubernetes calls the field `__package__`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.flat), has(self.perUnit), has(self.package), has(self.graduated), has(self.volume)].exists_one(x, x)").message("exactly one of flat, perUnit, package, graduated and volume must be set"))]
+#[x_kube(validation = Rule::new("[has(self.flat), has(self.perUnit), has(self.__package__), has(self.graduated), has(self.volume)].exists_one(x, x)").message("exactly one of flat, perUnit, package, graduated and volume must be set"))]
 #[x_kube(validation = Rule::new("has(self.flat) != has(self.meterRef)").message("meterRef is required for every model but flat, and not allowed for flat"))]
 #[x_kube(validation = Rule::new("!has(self.flat) || !has(self.included)").message("included needs a meter: it is not allowed for flat"))]
 pub struct Price {

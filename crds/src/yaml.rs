@@ -29,7 +29,26 @@ fn complete(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     // so that nobody sees a new object as done before the operator has looked at it.
     let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     schema["properties"]["status"]["default"] = json!({"observedGeneration": -1});
+    join_lines(schema);
     serde_json::from_value(value).expect("still a definition")
+}
+
+/// `kubectl explain` wraps lines itself: those of the source would come out as a ragged edge. Paragraphs stay apart.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if key == "description" => {
+                        *text = text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+                    }
+                    _ => join_lines(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// A definition as YAML, without the fields that only a server fills in.

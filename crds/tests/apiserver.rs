@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
 
 mod cases;
-mod schema;
 
 use std::collections::BTreeMap;
 use std::io::Write;

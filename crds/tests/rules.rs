@@ -28,12 +28,12 @@ fn every_case_is_judged_as_the_table_says_and_by_the_rule_that_it_names() {
 fn judge(case: &Case) -> Result<(), String> {
     let schema = schema::of_kind(&case.kind);
     if let Some(old) = &case.old {
-        let violations = schema::check(&schema, old);
+        let violations = schema::check(schema, old);
         if !violations.is_empty() {
             return Err(format!("the object before the change is not valid: {violations:?}"));
         }
     }
-    let violations = schema::check(&schema, &case.new);
+    let violations = schema::check(schema, &case.new);
     if case.accepted {
         if !violations.is_empty() {
             return Err(format!("the schema refuses it: {violations:?}"));
@@ -111,7 +111,7 @@ fn every_cel_rule_has_an_accept_case_and_two_reject_cases() {
     let mut wrong = Vec::new();
     for kind in ["BillingRegion", "Meter", "Plan", "Tenant"] {
         let mut rules = BTreeSet::new();
-        visit(&schema::of_kind(kind), "", &mut |path, node| {
+        visit(schema::of_kind(kind), "", &mut |path, node| {
             for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
                 let message = rule["message"].as_str();
                 rules.insert(
@@ -131,7 +131,7 @@ fn every_cel_rule_has_an_accept_case_and_two_reject_cases() {
         }
         for case in cases.iter().filter(|case| case.kind == kind) {
             if let RuleId::Schema { field, .. } = &case.rule {
-                assert!(node_at(&schema::of_kind(kind), field).is_some(), "{kind} has no field {field}");
+                assert!(node_at(schema::of_kind(kind), field).is_some(), "{kind} has no field {field}");
             }
         }
     }
@@ -153,7 +153,7 @@ fn every_pattern_enum_bound_and_format_has_an_accept_case_and_two_reject_cases()
         });
         for case in cases.iter().filter(|case| case.kind == kind) {
             let RuleId::Schema { field, keyword } = &case.rule else { continue };
-            let node = node_at(&schema, field).unwrap();
+            let node = node_at(schema, field).unwrap();
             if let Some((_, value)) = constraints(&node).into_iter().find(|(name, _)| name == keyword) {
                 let (accepted, rejected, _) = counts.get_mut(&(keyword.clone(), value)).unwrap();
                 *if case.accepted { accepted } else { rejected } += 1;
@@ -201,7 +201,7 @@ fn a_required_field_cannot_be_left_out() {
             let (parent, field) = pointer.rsplit_once('/').unwrap();
             without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field);
             let path = pointer[1..].replace('/', ".");
-            let found = schema::check(&schema, &without);
+            let found = schema::check(schema, &without);
             assert!(found.iter().any(|v| v.keyword == "required"), "{} without {path}", case.kind);
             tried.insert((case.kind.clone(), path));
         }

@@ -42,7 +42,7 @@ fn every_sample_is_valid() {
     for (path, object) in &samples {
         let kind = object["kind"].as_str().unwrap();
         *kinds.entry(kind).or_default() += 1;
-        let violations = schema::check(&schema::of_kind(kind), object);
+        let violations = schema::check(schema::of_kind(kind), object);
         assert!(violations.is_empty(), "{}: {violations:?}", path.display());
         let refused = refusal(kind, object);
         assert!(refused.is_none(), "{}: {}", path.display(), refused.unwrap());

@@ -197,9 +197,10 @@ pub struct ExternalObjectStore {
 }
 
 /// A Temporal that somebody else runs.
+// `namespace` is a reserved word of CEL: in a rule Kubernetes calls the field `__namespace__`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.namespace == oldSelf.namespace").message("namespace cannot be changed: running billing cycles would be left behind").reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.__namespace__ == oldSelf.__namespace__").message("namespace cannot be changed: running billing cycles would be left behind").reason(Reason::FieldValueForbidden))]
 pub struct ExternalTemporal {
     /// Host name or address of the frontend.
     #[schemars(length(min = 1, max = 253))]

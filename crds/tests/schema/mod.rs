@@ -1,6 +1,10 @@
 //! The part of OpenAPI v3 that our CustomResourceDefinitions use, checked without a cluster. The API server remains the
 //! judge: apiserver.rs runs the same table there. An unknown field is a violation here, as with kubectl's strict validation.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use regex::Regex;
 use serde_json::Value;
 
@@ -12,9 +16,14 @@ pub struct Violation {
 }
 
 /// The schema of `kind`, as it is in the CustomResourceDefinition.
-pub fn of_kind(kind: &str) -> Value {
-    let crd = meridian_crds::all_crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap();
-    serde_json::to_value(crd).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+pub fn of_kind(kind: &str) -> &'static Value {
+    static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+        let schema = |crd: &CustomResourceDefinition| {
+            serde_json::to_value(crd).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+        };
+        meridian_crds::all_crds().iter().map(|crd| (crd.spec.names.kind.clone(), schema(crd))).collect()
+    });
+    &SCHEMAS[kind]
 }
 
 /// Every violation of `schema` by `object`.
