@@ -90,6 +90,14 @@ pub struct Deadline {
     server_seconds: i64,
 }
 
+impl Deadline {
+    /// Always in the past, for tests of the refusal.
+    #[cfg(test)]
+    pub(crate) fn passed() -> Self {
+        Self { server_seconds: 1 }
+    }
+}
+
 /// What the server's clock shows, without asking each time: its reading at one moment plus our monotonic time since.
 /// Wall clocks of the two machines are never compared.
 #[derive(Clone)]

@@ -27,10 +27,12 @@ mod recovery;
 pub mod rows;
 mod scope;
 mod store;
+#[cfg(all(test, feature = "stores-tests"))]
+mod store_tests;
 mod usage_series;
 
 pub use error::UsageStoreError;
-pub use insert::{InsertReport, StoredBatch, Token};
+pub use insert::{Deadline, EncodedInsert, InsertReport, StoredBatch, Token};
 pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
 pub use migrate::{AppliedMigration, SCHEMA_VERSION};
 pub use period_usage::{PeriodKey, PeriodQuery, UsageTotal};

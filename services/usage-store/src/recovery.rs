@@ -33,6 +33,8 @@ pub struct PartitionStored {
 pub struct ReleaseQuery {
     pub topic: String,
     pub partition: i32,
+    /// Event types that some meter counts: rows of other types cannot be decided, however many there are.
+    pub event_types: Vec<String>,
     /// (stored_at, offset, meter), exclusive.
     pub after: (i64, i64, String),
     /// (stored_at, offset, meter), inclusive; `None` on a first look.
@@ -128,6 +130,7 @@ impl UsageStore {
                ON q.kafka_topic = r.kafka_topic AND q.kafka_partition = r.kafka_partition
               AND q.stored_at = r.quarantined_at AND q.kafka_offset = r.kafka_offset AND q.meter = r.meter
              WHERE q.kafka_topic = {{topic:String}} AND q.kafka_partition = {partition} AND q.reason != 'malformed'
+               AND has({{event_types:Array(String)}}, q.type)
                AND (q.stored_at, q.kafka_offset, q.meter) > ({after}, {after_offset}, {{after_meter:String}}) {through}
                AND q.stored_at < {released}
              ORDER BY q.stored_at, q.kafka_offset, q.meter LIMIT {limit}",
@@ -138,6 +141,7 @@ impl UsageStore {
             limit = query.limit,
         );
         let mut question = self.client.query_raw(&sql).param("topic", &query.topic).param("after_meter", &query.after.2);
+        question = question.param("event_types", &query.event_types);
         if let Some((_, _, meter)) = &query.through {
             question = question.param("through_meter", meter);
         }

@@ -1,0 +1,455 @@
+//! The life of one assigned partition: preparing → live → gone.
+//!
+//! - *Preparing*: read the position and the intent, learn what is stored, bring the dedupe index up to it, and finish the batch
+//!   that somebody began and did not end. Nothing is decided before all of that is known.
+//! - *Live*: batches in the partition's rhythm; between them, quarantined events that a new catalogue can decide.
+//! - *Gone*: revoked, lost, or draining. Whatever was under way is dropped where it stands: its intent is in Kafka, and
+//!   the next owner finishes it. After a revocation nothing is begun, whatever state it was in.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use meridian_daemon::HealthFlag;
+use meridian_records::Records;
+use meridian_usage_store::UsageStore;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalogue::{Catalogue, CatalogueWatch, Meters},
+    decide::{Attempt, Circumstances, Known, ReadRecord, Record, decide, read},
+    dedupe::{DedupeIndex, IndexError},
+    flush::{Pause, Prepared, Stopped, chain, prepare},
+    intent::{Intent, Place, Work},
+    kafka::{Assignment, Kafka},
+    metrics::Metrics,
+    pace::Pace,
+    progress::{PartitionProgress, source},
+};
+
+/// What all partitions share.
+#[derive(Clone)]
+pub struct Shared {
+    pub topic: String,
+    pub kafka: Kafka,
+    pub store: UsageStore,
+    pub records: Records,
+    pub catalogue: CatalogueWatch,
+    pub metrics: Metrics,
+    pub clickhouse_health: HealthFlag,
+    /// Cancelled when the program drains: batches under way may end, none is begun.
+    pub draining: CancellationToken,
+    /// One for each batch that may be in the making at a time.
+    pub permits: Arc<Semaphore>,
+    pub index_directory: PathBuf,
+    pub index_cache_bytes: usize,
+    /// Hashes of meters that are known to be kept in ClickHouse.
+    pub kept_meters: Arc<Mutex<HashSet<String>>>,
+}
+
+pub struct Worker {
+    pub(crate) shared: Shared,
+    pub(crate) assignment: Assignment,
+    pub(crate) progress: Arc<PartitionProgress>,
+    /// Present except while a blocking task uses it.
+    index: Option<DedupeIndex>,
+    /// The next offset to be committed; `None` in a partition that nobody has read yet.
+    pub(crate) position: Option<i64>,
+    /// The latest instant under which a batch of this partition was stored, or which was reported as processed.
+    stored_floor_us: i64,
+    pace: Pace,
+    /// Hash of the meters by which the quarantine was looked through.
+    pub(crate) swept: Option<String>,
+    /// A look through the quarantine that is under way: by which meters, and how far.
+    pub(crate) sweeping: Option<(String, Place)>,
+}
+
+impl std::ops::Deref for Worker {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Worker {
+    pub fn new(shared: Shared, assignment: Assignment, progress: Arc<PartitionProgress>) -> Self {
+        Self {
+            shared,
+            assignment,
+            progress,
+            index: None,
+            position: None,
+            stored_floor_us: 0,
+            pace: Pace::default(),
+            swept: None,
+            sweeping: None,
+        }
+    }
+
+    /// Until the partition is gone. Only a failing disk is an error.
+    pub async fn run(mut self) -> Result<(), IndexError> {
+        let (partition, epoch) = (self.assignment.partition, self.assignment.epoch);
+        let lost = self.assignment.lost.clone();
+        let outcome = tokio::select! {
+            biased;
+            () = lost.cancelled() => Err(Stopped::NotOwned),
+            outcome = self.live() => outcome,
+        };
+        self.progress.gone();
+        match outcome {
+            Ok(()) | Err(Stopped::Draining) => tracing::info!(partition, epoch, "partition drained"),
+            Err(Stopped::NotOwned) => {
+                self.metrics.abandoned_batches.inc();
+                tracing::info!(partition, epoch, "partition gone");
+            }
+            Err(Stopped::Index(error)) => return Err(error),
+            Err(Stopped::Panicked(error)) => tracing::error!(partition, epoch, %error, "a partition's worker died"),
+        }
+        Ok(())
+    }
+
+    async fn live(&mut self) -> Result<(), Stopped> {
+        if let Some(intent) = self.prepare().await? {
+            self.finish(intent).await?;
+        }
+        self.progress.live(self.position);
+        tracing::info!(partition = self.assignment.partition, position = self.position, "partition live");
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.draining.cancelled() => return Ok(()),
+                () = self.due() => self.next_batch().await?,
+                catalogue = self.unswept() => self.sweep(&catalogue).await?,
+            }
+        }
+    }
+
+    // ---- preparing
+
+    /// Learns everything that deciding needs. Returns the batch that was begun and not ended.
+    async fn prepare(&mut self) -> Result<Option<Intent>, Stopped> {
+        let mut pause = Pause::default();
+        loop {
+            match self.try_prepare().await {
+                Ok(intent) => return Ok(intent),
+                Err(PrepareFailure::Stopped(stopped)) => return Err(stopped),
+                Err(PrepareFailure::Wait(reason)) => {
+                    tracing::warn!(partition = self.assignment.partition, reason, "a partition cannot be prepared; trying again");
+                }
+            }
+            self.wait(&mut pause).await?;
+        }
+    }
+
+    async fn try_prepare(&mut self) -> Result<Option<Intent>, PrepareFailure> {
+        let partition = self.assignment.partition;
+        let committed = self.kafka.committed(partition).await?;
+        let intent = Intent::read(&committed.metadata).map_err(PrepareFailure::wait)?;
+        let stored_us = self.store.partition_stored(&self.topic, partition).await.map_err(PrepareFailure::store)?.stored_at_us;
+        let reported_us = self.records.processed_through(&[source(partition)]).await.map_err(PrepareFailure::wait)?.unwrap_or(0);
+        self.position = committed.offset;
+        self.stored_floor_us = stored_us.max(reported_us);
+        // Rows later than the intent exist, so its batch was finished: the position was set back behind our back.
+        let unfinished = intent.filter(|intent| {
+            let current = intent.stored_at_us >= stored_us;
+            if !current {
+                tracing::warn!(partition, "the committed position is older than what is stored; ids decide what is new");
+            }
+            current
+        });
+        if let Some(intent) = &unfinished {
+            self.stored_floor_us = self.stored_floor_us.max(intent.stored_at_us);
+        }
+        let before_us = unfinished.as_ref().map_or(stored_us + 1, |intent| intent.stored_at_us);
+        self.fill_index(before_us, committed.partitions).await?;
+        Ok(unfinished)
+    }
+
+    /// Brings the index up to what was stored before an instant, from ClickHouse.
+    async fn fill_index(&mut self, before_us: i64, partitions: i64) -> Result<(), PrepareFailure> {
+        let partition = self.assignment.partition;
+        let (directory, topic, cache) = (self.index_directory.clone(), self.topic.clone(), self.index_cache_bytes);
+        let opened = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&directory).map(|()| DedupeIndex::open(&directory, &topic, partition, cache))
+        });
+        // The worker of an earlier assignment may be just about to close it.
+        let index = opened.await.map_err(Stopped::from)?.map_err(PrepareFailure::wait)?.map_err(PrepareFailure::wait)?;
+        let moved = index.partitions().map_err(Stopped::from)?.is_some_and(|before| before != partitions);
+        let through_us = if moved { 0 } else { index.stored_through().map_err(Stopped::from)? };
+        // With another number of partitions an id may be stored under any of them.
+        let only = (!moved).then_some(partition);
+        let begun = Instant::now();
+        let index = Mutex::new(index);
+        let filled = self
+            .store
+            .known_events(&self.topic, only, through_us, before_us, |events| {
+                let marks: Vec<(u128, Known)> = events
+                    .iter()
+                    .map(|e| (e.identity, Known { partition: e.partition, offset: e.offset, payload_hash: e.payload_hash }))
+                    .collect();
+                let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+                // No instant yet: pieces come in no order, and a torn look must begin again.
+                index.mark(&marks, None).map_err(|error| unreadable(&error))
+            })
+            .await
+            .map_err(PrepareFailure::store)?;
+        let mut index = index.into_inner().unwrap_or_else(PoisonError::into_inner);
+        index.mark(&[], Some(before_us - 1)).map_err(Stopped::from)?;
+        index.set_partitions(partitions).map_err(Stopped::from)?;
+        if filled > 0 {
+            tracing::info!(partition, ids = filled, seconds = begun.elapsed().as_secs_f64(), "dedupe index filled from ClickHouse");
+        }
+        self.index = Some(index);
+        Ok(())
+    }
+
+    /// Makes the batch again that somebody began.
+    async fn finish(&mut self, intent: Intent) -> Result<(), Stopped> {
+        tracing::info!(partition = self.assignment.partition, %intent, "finishing a batch that was begun");
+        let meters = self.meters_of(&intent).await?;
+        let Work::Records { last } = intent.work else {
+            return self.release_again(intent, &meters).await;
+        };
+        let Some(begin) = self.position else { return Ok(()) };
+        let records = self.records_through(begin, last).await?;
+        let _permit = self.permit().await;
+        let catalogue = self.catalogue.fresh().await;
+        let prepared = self.decide(records, Attempt::Again, begin, intent, meters, &catalogue).await?;
+        self.carry_out(prepared).await
+    }
+
+    /// The records of an intent's range, as far as Kafka still has them.
+    async fn records_through(&mut self, begin: i64, last: i64) -> Result<Vec<ReadRecord>, Stopped> {
+        let buffer = self.assignment.buffer.clone();
+        buffer.need_through(last);
+        let mut looked = Instant::now();
+        loop {
+            let waiting = buffer.waiting();
+            if waiting.is_some_and(|w| w.newest_offset >= last || w.first_offset < begin) {
+                break;
+            }
+            tokio::select! {
+                () = self.shared.draining.cancelled() => return Err(Stopped::Draining),
+                () = buffer.arrived() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            // A log that ends before the range does, or was made anew, never brings it.
+            if looked.elapsed() > Duration::from_secs(5) {
+                looked = Instant::now();
+                let partition = self.assignment.partition;
+                if let Ok(marks) = self.kafka.watermarks(vec![partition]).await
+                    && marks.iter().any(|m| m.high <= last || m.low > last)
+                {
+                    break;
+                }
+            }
+        }
+        let first = buffer.waiting().map(|w| w.first_offset);
+        if first != Some(begin) {
+            tracing::error!(
+                partition = self.assignment.partition, begin, last, first,
+                "records of a batch that was begun are gone from Kafka; what is left of it is made, replay the rest from the buffer"
+            );
+        }
+        if first.is_some_and(|first| first < begin) {
+            return Ok(Vec::new()); // Another log under the same name: nothing of it belongs to the range.
+        }
+        Ok(read(buffer.take_through(last)))
+    }
+
+    /// The meters by which an intent's batch was decided the first time.
+    pub(crate) async fn meters_of(&self, intent: &Intent) -> Result<Arc<Meters>, Stopped> {
+        let mut pause = Pause::default();
+        loop {
+            if let Some(current) = self.catalogue.current()
+                && current.meters.hash() == intent.meters
+            {
+                return Ok(current.meters.clone());
+            }
+            match self.store.kept_meters(&intent.meters).await {
+                Ok(Some(json)) => match Meters::from_json(&json) {
+                    Ok(meters) => return Ok(Arc::new(meters)),
+                    Err(error) => tracing::error!(%error, hash = intent.meters, "kept meters cannot be read by this release"),
+                },
+                // They are kept before any intent names them: only a ClickHouse that lost data does not have them.
+                Ok(None) => tracing::error!(hash = intent.meters, "the meters of a batch that was begun are not in ClickHouse"),
+                Err(error) => tracing::warn!(error = %chain(&error), "reading the meters of a batch that was begun"),
+            }
+            self.wait(&mut pause).await?;
+        }
+    }
+
+    // ---- live
+
+    /// Returns when a batch is due.
+    async fn due(&self) {
+        loop {
+            let Some(waiting) = self.assignment.buffer.waiting() else {
+                self.assignment.buffer.arrived().await;
+                continue;
+            };
+            let due = self.pace.due(waiting.oldest, waiting.records, waiting.bytes);
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = self.assignment.buffer.arrived() => {}
+            }
+        }
+    }
+
+    async fn next_batch(&mut self) -> Result<(), Stopped> {
+        let _permit = self.permit().await;
+        let mut catalogue = self.catalogue.fresh().await;
+        self.pace.begun(Instant::now());
+        let records = self.assignment.buffer.take(Pace::RECORDS_MAX, Pace::BYTES_MAX);
+        let (Some(first), Some(last)) = (records.first().map(|r| r.offset), records.last().map(|r| r.offset)) else {
+            return Ok(());
+        };
+        let taken = Instant::now();
+        let read = read_aside(records).await?;
+        if !all_counted(&read, &catalogue.meters) {
+            // A meter may have been made a moment ago: ask once, before anything is called unknown.
+            if let Err(error) = self.catalogue.refresh_since(taken).await {
+                tracing::warn!(error = %chain(&error), "unknown event types, and the catalogue cannot be asked");
+            }
+            catalogue = self.catalogue.fresh().await;
+        }
+        let meters = catalogue.meters.clone();
+        self.keep_meters(&meters).await?;
+        let intent = Intent { stored_at_us: self.next_stored_at(), meters: meters.hash().to_owned(), work: Work::Records { last } };
+        let prepared = self.decide(read, Attempt::First, first, intent, meters, &catalogue).await?;
+        self.carry_out(prepared).await
+    }
+
+    /// Step 0 of a flush, beside the runtime: reading and encoding 50,000 events takes a while.
+    async fn decide(
+        &mut self,
+        records: Vec<ReadRecord>,
+        attempt: Attempt,
+        begin: i64,
+        intent: Intent,
+        meters: Arc<Meters>,
+        catalogue: &Catalogue,
+    ) -> Result<Prepared, Stopped> {
+        let begun = Instant::now();
+        let (partition, topic) = (self.assignment.partition, self.topic.clone());
+        let subscriptions = catalogue.subscriptions.clone();
+        let count = records.len();
+        let prepared = self
+            .with_index(move |index| {
+                let identities: Vec<u128> = records.iter().filter_map(|r| r.outcome.as_ref().ok()).map(|r| r.identity).collect();
+                let known: HashMap<u128, Known> = index.look_up(&identities)?;
+                let circumstances =
+                    Circumstances { partition, attempt, known: &known, meters: &meters, subscriptions: &subscriptions };
+                let decision = decide(records, &circumstances);
+                let mut prepared = prepare(&topic, partition, begin, intent, decision);
+                prepared.counts.records = count as u64;
+                Ok(prepared)
+            })
+            .await?;
+        self.metrics.observe_step("decide", begun);
+        self.metrics.batch_records.observe(count as f64);
+        Ok(prepared)
+    }
+
+    /// An instant later than any under which this partition stored before, and not before one that was reported.
+    pub(crate) fn next_stored_at(&mut self) -> i64 {
+        let now_us = now_us();
+        self.stored_floor_us = now_us.max(self.stored_floor_us + 1).max(self.progress.reported_us());
+        self.stored_floor_us
+    }
+
+    /// Meters must be in ClickHouse before an intent names them.
+    pub(crate) async fn keep_meters(&self, meters: &Meters) -> Result<(), Stopped> {
+        let kept = || self.kept_meters.lock().unwrap_or_else(PoisonError::into_inner).contains(meters.hash());
+        let mut pause = Pause::default();
+        while !kept() {
+            match self.store.keep_meters(meters.hash(), &meters.to_json()).await {
+                Ok(()) => {
+                    let mut all = self.kept_meters.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.insert(meters.hash().to_owned());
+                }
+                Err(error) => {
+                    self.clickhouse_health.set_failing(error.to_string());
+                    tracing::warn!(error = %chain(&error), "the meters cannot be kept in ClickHouse; trying again");
+                    self.wait(&mut pause).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a blocking task use the index. When the worker is dropped meanwhile, the task ends and closes the index.
+    pub(crate) async fn with_index<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut DedupeIndex) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let mut index = self.index.take().expect("the index is there once the partition is prepared");
+        let (index, result) = tokio::task::spawn_blocking(move || {
+            let result = work(&mut index);
+            (index, result)
+        })
+        .await?;
+        self.index = Some(index);
+        Ok(result?)
+    }
+
+    pub(crate) async fn permit(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let permits = self.permits.clone();
+        permits.acquire_owned().await.expect("the permits are never closed")
+    }
+}
+
+async fn read_aside(records: Vec<Record>) -> Result<Vec<ReadRecord>, Stopped> {
+    Ok(tokio::task::spawn_blocking(move || read(records)).await?)
+}
+
+fn all_counted(records: &[ReadRecord], meters: &Meters) -> bool {
+    let events = records.iter().filter_map(|record| record.outcome.as_ref().ok());
+    events.map(|read| &read.event).all(|event| meters.is_counted(event.tenant.as_str(), &event.event_type))
+}
+
+/// Now, in microseconds since 1970.
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn unreadable(error: &IndexError) -> meridian_usage_store::UsageStoreError {
+    meridian_usage_store::UsageStoreError::Unreadable { doing: "filling the dedupe index", problem: chain(error) }
+}
+
+/// Why a partition is not prepared yet.
+enum PrepareFailure {
+    Stopped(Stopped),
+    /// A store is away, or metadata is of a later release: trying again is all there is to do.
+    Wait(String),
+}
+
+impl PrepareFailure {
+    fn wait(error: impl std::error::Error) -> Self {
+        Self::Wait(chain(&error))
+    }
+
+    fn store(error: meridian_usage_store::UsageStoreError) -> Self {
+        Self::Wait(chain(&error))
+    }
+}
+
+impl From<Stopped> for PrepareFailure {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
+impl From<crate::kafka::KafkaFailure> for PrepareFailure {
+    fn from(error: crate::kafka::KafkaFailure) -> Self {
+        Self::wait(error)
+    }
+}
