@@ -9,7 +9,7 @@ namespace=demo
 tools() {
   need_packages bash ca-certificates curl jq git gawk
   # The Rust tree needs a C compiler, cmake and OpenSSL for librdkafka.
-  need_packages build-essential cmake pkg-config libssl-dev zlib1g-dev
+  need_packages build-essential cmake pkg-config libssl-dev libcurl4-openssl-dev zlib1g-dev
   e2e/toolchain
   eval "$(e2e/toolchain --env)"
   step "helm (from its Go module; a minute the first time)" e2e/cluster/helm
