@@ -6,8 +6,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use clickhouse::Row;
 use meridian_billing::{decimal::Decimal, ids::TenantId};
 use proptest::{prelude::*, test_runner::TestRunner};
+use serde::Deserialize;
 
 use crate::{
     ClickHouseOptions, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery, StoredBatch, Token, UsageStore,
@@ -150,8 +152,34 @@ prop_compose! {
     }
 }
 
-type ReadRaw = (String, String, String, String, String, i64, i64, String, u128, u64, i64);
-type ReadProcessed = (String, String, i128, Option<String>, Vec<String>, String, String, i64, u128, i64);
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Row, Deserialize)]
+struct ReadRaw {
+    tenant: String,
+    source: String,
+    id: String,
+    event_type: String,
+    customer: String,
+    time_us: i64,
+    received_at_us: i64,
+    properties: String,
+    identity: u128,
+    payload_hash: u64,
+    offset: i64,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Row, Deserialize)]
+struct ReadProcessed {
+    customer: String,
+    meter: String,
+    units: i128,
+    unique_value: Option<String>,
+    prices: Vec<String>,
+    group_values: String,
+    id: String,
+    time_us: i64,
+    identity: u128,
+    offset: i64,
+}
 
 #[test]
 fn every_row_comes_out_as_it_went_in() {
@@ -164,19 +192,25 @@ fn every_row_comes_out_as_it_went_in() {
         let at = i64::from(stored_at.fetch_add(1, Ordering::Relaxed)) + MARCH;
         let batch = StoredBatch { raw: raw.clone(), processed: processed.clone(), ..batch(3, "1-2", at) };
         runtime.block_on(database.insert(&batch));
-        let sql = "SELECT toString(tenant), toString(source), id, toString(type), customer, toUnixTimestamp64Micro(time),
-                toUnixTimestamp64Micro(received_at), properties, identity, payload_hash, kafka_offset FROM raw_events
+        let sql = "SELECT toString(tenant) AS tenant, toString(source) AS source, id, toString(type) AS event_type, customer,
+                toUnixTimestamp64Micro(time) AS time_us, toUnixTimestamp64Micro(received_at) AS received_at_us, properties,
+                identity, payload_hash, kafka_offset AS offset FROM raw_events
             WHERE toUnixTimestamp64Micro(stored_at) = ? AND kafka_topic = 'events' AND kafka_partition = 3";
         let read: Vec<ReadRaw> = runtime.block_on(database.store.client.query(sql).bind(at).fetch_all()).unwrap();
-        let expected = raw.into_iter().map(|r| {
-            (r.tenant, r.source, r.id, r.event_type, r.customer, r.time_us, r.received_at_us, r.properties, r.identity, r.payload_hash, r.offset)
+        let expected = raw.into_iter().map(|row| {
+            let RawEventRow { tenant, project: _, source, id, event_type, customer, .. } = row;
+            let RawEventRow { time_us, received_at_us, properties, identity, payload_hash, offset, .. } = row;
+            ReadRaw { tenant, source, id, event_type, customer, time_us, received_at_us, properties, identity, payload_hash, offset }
         });
         prop_assert_eq!(sorted(read), sorted(expected.collect()));
-        let sql = "SELECT customer, toString(meter), reinterpretAsInt128(quantity), unique_value, prices, group_values, id,
-                toUnixTimestamp64Micro(time), identity, kafka_offset FROM processed_events WHERE toUnixTimestamp64Micro(stored_at) = ?";
+        let sql = "SELECT customer, toString(meter) AS meter, reinterpretAsInt128(quantity) AS units, unique_value, prices,
+                group_values, id, toUnixTimestamp64Micro(time) AS time_us, identity, kafka_offset AS offset
+            FROM processed_events WHERE toUnixTimestamp64Micro(stored_at) = ?";
         let read: Vec<ReadProcessed> = runtime.block_on(database.store.client.query(sql).bind(at).fetch_all()).unwrap();
-        let expected = processed.into_iter().map(|r| {
-            (r.customer, r.meter, r.quantity.units(), r.unique_value, r.prices, r.group_values, r.id, r.time_us, r.identity, r.offset)
+        let expected = processed.into_iter().map(|row| {
+            let ProcessedEventRow { customer, meter, unique_value, prices, group_values, id, .. } = row;
+            let (units, time_us, identity, offset) = (row.quantity.units(), row.time_us, row.identity, row.offset);
+            ReadProcessed { customer, meter, units, unique_value, prices, group_values, id, time_us, identity, offset }
         });
         prop_assert_eq!(sorted(read), sorted(expected.collect()));
         Ok(())
