@@ -12,7 +12,7 @@ tools() {
   need_packages build-essential cmake pkg-config libssl-dev libcurl4-openssl-dev zlib1g-dev
   e2e/toolchain
   eval "$(e2e/toolchain --env)"
-  step "helm (from its Go module; a minute the first time)" e2e/cluster/helm
+  step "helm (from its Go module; a minute the first time)" e2e/cluster/build-helm
   PATH=$cache/bin:$PATH
 }
 
