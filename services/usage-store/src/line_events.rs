@@ -1,6 +1,6 @@
 //! The events behind an invoice line, page by page: the way back from money to what was sent.
 
-use std::str::FromStr;
+use std::{collections::HashMap, str::FromStr};
 
 use clickhouse::Row;
 use meridian_billing::decimal::Decimal;
@@ -66,6 +66,8 @@ pub struct LineEvent {
     /// A JSON object of the meter's group-by properties, or "".
     pub group_values: String,
     pub subscription: String,
+    /// What was sent, a canonical JSON object.
+    pub properties: String,
     /// Where the record is in Kafka.
     pub kafka_partition: i32,
     pub kafka_offset: i64,
@@ -112,8 +114,31 @@ impl UsageStore {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|r| EventCursor { time_us: r.time_us, identity: r.identity });
-        let events = rows.into_iter().map(|row| row.event(doing)).collect::<Result<_, _>>()?;
+        let mut properties = self.properties_of(scope, &rows).await?;
+        let events = rows
+            .into_iter()
+            .map(|row| {
+                let sent = properties.remove(&row.identity).unwrap_or_default();
+                row.event(sent, doing)
+            })
+            .collect::<Result<_, _>>()?;
         Ok(LineEventsPage { events, next })
+    }
+
+    /// What was sent, for the events of one page: from the raw table by identity, of which the bloom filter knows the place.
+    async fn properties_of(&self, scope: &Scope, rows: &[EventRow]) -> Result<HashMap<u128, String>, UsageStoreError> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(HashMap::new()) };
+        let identities: Vec<String> = rows.iter().map(|row| format!("toUInt128('{}')", row.identity)).collect();
+        let sql = format!(
+            "SELECT identity, properties FROM raw_events
+             WHERE tenant = ? AND time >= {} AND time <= {} AND identity IN ({})",
+            instant(first.time_us),
+            instant(last.time_us),
+            identities.join(", ")
+        );
+        let question = scope.client(&self.client).query(&sql).bind(scope.tenant().as_str());
+        let found = answered("reading what was sent", question.fetch_all::<(u128, String)>()).await?;
+        Ok(found.into_iter().collect())
     }
 }
 
@@ -135,7 +160,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    fn event(self, doing: &'static str) -> Result<LineEvent, UsageStoreError> {
+    fn event(self, properties: String, doing: &'static str) -> Result<LineEvent, UsageStoreError> {
         let quantity = Decimal::from_units(self.units)
             .map_err(|error| UsageStoreError::Unreadable { doing, problem: format!("quantity: {error}") })?;
         Ok(LineEvent {
@@ -149,6 +174,7 @@ impl EventRow {
             unique_value: self.unique_value,
             group_values: self.group_values,
             subscription: self.subscription,
+            properties,
             kafka_partition: self.kafka_partition,
             kafka_offset: self.kafka_offset,
         })

@@ -12,7 +12,10 @@
 use std::{collections::BTreeSet, str::FromStr};
 
 use clickhouse::{Client, Row};
-use meridian_billing::decimal::Decimal;
+use meridian_billing::{
+    catalogue::AggregationKind,
+    decimal::{Decimal, Overflow, Quantity},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -96,9 +99,32 @@ fn unreadable(problem: String) -> UsageStoreError {
 }
 
 impl UsageTotal {
+    /// What a meter of this aggregation measured; no usage is zero.
+    pub fn quantity(&self, aggregation: AggregationKind) -> Result<Quantity, Overflow> {
+        quantity(aggregation, self.events, self.sum, self.max, self.unique)
+    }
+
     fn none(key: PeriodKey) -> Self {
         Self { key, events: 0, sum: Some(Decimal::ZERO), max: None, unique: 0 }
     }
+}
+
+/// Of what every aggregation says, the one that the meter means. An overflow is the sum that no decimal holds.
+pub(crate) fn quantity(
+    aggregation: AggregationKind,
+    events: u64,
+    sum: Option<Decimal>,
+    max: Option<Decimal>,
+    unique: u64,
+) -> Result<Quantity, Overflow> {
+    let whole = |count: u64| i64::try_from(count).map(Decimal::from_integer).map_err(|_| Overflow);
+    let decimal = match aggregation {
+        AggregationKind::Count => whole(events)?,
+        AggregationKind::Sum => sum.ok_or(Overflow)?,
+        AggregationKind::Max => max.unwrap_or(Decimal::ZERO),
+        AggregationKind::UniqueCount => whole(unique)?,
+    };
+    Ok(Quantity(decimal))
 }
 
 /// A period and the whole minutes inside it. When no whole minute is inside, the inner range is empty at the start.
@@ -227,9 +253,22 @@ pub(crate) fn seconds(us: i64) -> String {
 mod tests {
     use super::*;
 
+    fn key(start_us: i64, end_us: i64) -> PeriodKey {
+        PeriodKey { tenant: "acme".into(), customer: String::new(), meter: "m".into(), start_us, end_us }
+    }
+
     fn span(start_us: i64, end_us: i64) -> Span {
-        let key = PeriodKey { tenant: "acme".into(), customer: String::new(), meter: "m".into(), start_us, end_us };
-        Span::of(3, &key)
+        Span::of(3, &key(start_us, end_us))
+    }
+
+    #[test]
+    fn each_aggregation_takes_its_own_figure_and_an_overflow_is_no_number() {
+        let total = UsageTotal { events: 7, max: Some(Decimal::ONE), unique: 3, ..UsageTotal::none(key(0, 1)) };
+        let said = |total: &UsageTotal, kind| total.quantity(kind).map(|quantity| quantity.0.to_string());
+        let kinds = [AggregationKind::Count, AggregationKind::Sum, AggregationKind::Max, AggregationKind::UniqueCount];
+        assert_eq!(kinds.map(|kind| said(&total, kind).unwrap()), ["7", "0", "1", "3"]);
+        assert_eq!(said(&UsageTotal { sum: None, ..total }, AggregationKind::Sum), Err(Overflow));
+        assert_eq!(said(&UsageTotal::none(key(0, 1)), AggregationKind::Max).unwrap(), "0");
     }
 
     #[test]
@@ -248,7 +287,7 @@ mod tests {
         let span = span(MINUTE_US - 5, 3 * MINUTE_US + 7);
         let cut: Vec<_> = span.cut_minutes().collect();
         assert_eq!(cut, [(MINUTE_US - 5, MINUTE_US), (3 * MINUTE_US, 3 * MINUTE_US + 7)]);
-        let within: Vec<_> = super::Span { ..self::span(10, 20) }.cut_minutes().collect();
+        let within: Vec<_> = self::span(10, 20).cut_minutes().collect();
         assert_eq!(within, [(10, 20)]);
     }
 

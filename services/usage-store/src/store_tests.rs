@@ -332,7 +332,7 @@ struct Fact {
 }
 
 prop_compose! {
-    fn facts()(customer in 0..3u8, second in 0..7_200i64, micro in 0..3i64, stored in 0..10_800i64, units in 0..10i128.pow(24),
+    fn facts()(customer in 0..3u8, second in 0..7_200i64, micro in 0..3i64, stored in (0..4i64, 0..4i64).prop_map(|(hour, part)| hour * 3_600 + part * 1_111), units in 0..10i128.pow(24),
         unique in prop::option::of(0..4u8)) -> Fact {
         Fact { customer, time_us: MARCH + second * 1_000_000 + micro, stored_us: MARCH + stored * 1_000_000, units, unique }
     }
@@ -362,23 +362,26 @@ fn expected(facts: &[Fact], key: &PeriodKey, cutoff: Option<i64>) -> (u64, i128,
 fn usage_of_periods_is_what_the_events_say_live_and_as_of_any_cutoff() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cutoff = prop::option::of((0..10_900i64).prop_map(|second| MARCH + second * 1_000_000));
-    let input = (prop::collection::vec(facts(), 1..120), prop::collection::vec(keys(), 1..8), cutoff);
-    let mut runner = TestRunner::new(ProptestConfig { cases: 16, ..ProptestConfig::default() });
+    let input = (prop::collection::vec(facts(), 1..60), prop::collection::vec(keys(), 1..8), cutoff);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 24, ..ProptestConfig::default() });
+    let (database, case) = (runtime.block_on(Database::make()), AtomicU32::new(0));
     let outcome = runner.run(&input, |(facts, keys, cutoff)| {
+        // A tenant for each case: its usage is its own, and the cases before it are there to be kept apart.
+        let tenant = format!("case-{}", case.fetch_add(1, Ordering::Relaxed));
+        let keys: Vec<PeriodKey> = keys.into_iter().map(|key| PeriodKey { tenant: tenant.clone(), ..key }).collect();
         runtime.block_on(async {
-            let database = Database::make().await;
             let mut by_stored: BTreeMap<i64, Vec<ProcessedEventRow>> = BTreeMap::new();
             for (offset, fact) in facts.iter().enumerate() {
                 let row = processed(&format!("it's {}", fact.customer), fact.time_us, fact.units, offset as i64);
-                let row = ProcessedEventRow { unique_value: fact.unique.map(|u| u.to_string()), ..row };
+                let unique_value = fact.unique.map(|u| u.to_string());
+                let row = ProcessedEventRow { tenant: tenant.clone(), unique_value, ..row };
                 by_stored.entry(fact.stored_us).or_default().push(row);
             }
             for (stored_us, rows) in by_stored {
-                database.insert(&StoredBatch { processed: rows, ..batch(1, "r", stored_us) }).await;
+                database.insert(&StoredBatch { processed: rows, ..batch(1, &tenant, stored_us) }).await;
             }
             let query = PeriodQuery { keys: keys.clone(), stored_before_us: cutoff };
             let totals = database.store.period_usage(&query).await.unwrap();
-            database.drop().await;
             for (key, total) in keys.iter().zip(totals) {
                 let found = (total.events, total.sum.unwrap().units(), total.max.map(Decimal::units), total.unique);
                 prop_assert_eq!(found, expected(&facts, key, cutoff), "{:?} cutoff {:?}", key, cutoff);
@@ -386,6 +389,7 @@ fn usage_of_periods_is_what_the_events_say_live_and_as_of_any_cutoff() {
             Ok(())
         })
     });
+    runtime.block_on(database.drop());
     outcome.unwrap();
 }
 
@@ -448,7 +452,8 @@ async fn a_series_has_a_point_for_each_window_with_usage() {
 async fn the_events_of_a_line_come_page_by_page_and_as_of_its_cutoff() {
     let database = Database::make().await;
     let rows = (0..25).map(|n| processed("c", MARCH + n / 3, 7, n)).collect();
-    database.insert(&StoredBatch { processed: rows, ..batch(1, "0-24", MARCH + 9) }).await;
+    let raws = (0..25).map(|n| RawEventRow { properties: format!("{{\"n\":{n}}}"), ..raw("x", MARCH + n / 3, n) }).collect();
+    database.insert(&StoredBatch { processed: rows, raw: raws, ..batch(1, "0-24", MARCH + 9) }).await;
     database.insert(&StoredBatch { processed: vec![processed("c", MARCH, 7, 99)], ..batch(1, "99-99", MARCH + 10) }).await;
     let query = LineQuery {
         meter: "api-calls".into(),
@@ -460,6 +465,7 @@ async fn the_events_of_a_line_come_page_by_page_and_as_of_its_cutoff() {
     let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
     loop {
         let page = database.store.line_events(&scope("acme"), &query, after, 10).await.unwrap();
+        assert!(page.events.iter().all(|e| e.properties == format!("{{\"n\":{}}}", e.kafka_offset)));
         seen.extend(page.events.into_iter().map(|e| e.kafka_offset));
         pages += 1;
         after = page.next.map(|cursor| cursor.to_string().parse().unwrap());

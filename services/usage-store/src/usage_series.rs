@@ -3,12 +3,15 @@
 use std::str::FromStr;
 
 use clickhouse::Row;
-use meridian_billing::decimal::Decimal;
+use meridian_billing::{
+    catalogue::AggregationKind,
+    decimal::{Decimal, Overflow, Quantity},
+};
 use serde::Deserialize;
 
 use crate::{
     error::UsageStoreError,
-    period_usage::seconds,
+    period_usage::{quantity, seconds},
     scope::Scope,
     store::{UsageStore, answered},
 };
@@ -70,6 +73,13 @@ pub struct UsagePoint {
     pub sum: Option<Decimal>,
     pub max: Option<Decimal>,
     pub unique: u64,
+}
+
+impl UsagePoint {
+    /// What a meter of this aggregation measured in the window.
+    pub fn quantity(&self, aggregation: AggregationKind) -> Result<Quantity, Overflow> {
+        quantity(aggregation, self.events, self.sum, self.max, self.unique)
+    }
 }
 
 impl UsageStore {
