@@ -8,6 +8,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   rm /tmp/superuser
   mv "$PGDATA.new" "$PGDATA"
 fi
+# A volume's fsGroup may have made it group-writable, which Postgres refuses.
+chmod 700 "$PGDATA"
 literal() { printf '%s' "$1" | sed "s/'/''/g"; }
 role() { # NAME PASSWORD
   printf "DO \$\$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%s') THEN CREATE ROLE %s; END IF; END \$\$;\n" "$1" "$1"
