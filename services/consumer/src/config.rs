@@ -14,6 +14,8 @@ pub struct Config {
     pub postgres: PostgresSettings,
     pub clickhouse: ClickHouseSettings,
     pub group: String,
+    /// How long a member may be silent before its partitions go to others. The broker allows 6 s and more.
+    pub session_timeout_ms: u32,
     /// Where the dedupe indexes live; losing it costs time, nothing else.
     pub index_directory: PathBuf,
     /// Page cache of all dedupe indexes together.
@@ -32,6 +34,7 @@ impl Config {
             postgres: PostgresSettings::read(settings),
             clickhouse: ClickHouseSettings::read(settings),
             group: settings.or("MERIDIAN_KAFKA_GROUP", GROUP),
+            session_timeout_ms: settings.parsed("MERIDIAN_KAFKA_SESSION_TIMEOUT_MS", 10_000),
             index_directory: settings.or("MERIDIAN_CONSUMER_INDEX_DIR", "/tmp/meridian-consumer").into(),
             index_cache_bytes: settings.parsed("MERIDIAN_CONSUMER_INDEX_CACHE_MIB", 64) * MIB,
             buffer_bytes: settings.parsed("MERIDIAN_CONSUMER_BUFFER_MIB", 48) * MIB,

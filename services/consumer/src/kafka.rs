@@ -265,8 +265,8 @@ fn client_config(config: &Config) -> ClientConfig {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         // A member that died is noticed after this; one that lives beats five times in it.
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "2000")
+        .set("session.timeout.ms", config.session_timeout_ms.to_string())
+        .set("heartbeat.interval.ms", (config.session_timeout_ms / 5).to_string())
         .set("max.poll.interval.ms", "120000")
         .set("socket.timeout.ms", "10000")
         .set("reconnect.backoff.max.ms", "2000")

@@ -70,7 +70,7 @@ impl UsageStore {
                 SELECT identity, quantity, unique_value FROM processed_events
                 WHERE tenant = ? AND meter = ? AND customer = ? AND time >= {from} AND time < {to})
              SELECT count() AS events, toString(sum(toDecimal256(quantity, 18))) AS sum, toString(max(quantity)) AS max,
-                    uniqExact(unique_value) AS unique, count() - uniqExact(identity) AS doubled
+                    uniqExact(unique_value) AS unique, toUInt64(count() - uniqExact(identity)) AS doubled
              FROM counted WHERE identity IN (
                 SELECT identity FROM raw_events WHERE tenant = ? AND time >= {from} AND time < {to})",
             from = instant(from),
