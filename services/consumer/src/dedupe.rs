@@ -79,6 +79,16 @@ impl DedupeIndex {
         self.set_state("noting the number of partitions", PARTITIONS, partitions)
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) -> Result<(), IndexError> {
+        let doing = "forgetting everything";
+        let transaction = self.database.begin_write().map_err(|e| failed(&self.path, doing, e))?;
+        transaction.delete_table(KNOWN).map_err(|e| failed(&self.path, doing, e))?;
+        transaction.delete_table(STATE).map_err(|e| failed(&self.path, doing, e))?;
+        transaction.commit().map_err(|e| failed(&self.path, doing, e))?;
+        self.write("making its tables", &[], None)
+    }
+
     /// What is known of these ids.
     pub fn look_up(&self, identities: &[u128]) -> Result<HashMap<u128, Known>, IndexError> {
         let doing = "looking ids up";
@@ -192,6 +202,15 @@ mod tests {
         let index = open(directory.path());
         assert_eq!(index.look_up(&[5]).unwrap().len(), 1);
         assert_eq!((index.stored_through().unwrap(), index.partitions().unwrap()), (100, Some(12)));
+    }
+
+    #[test]
+    fn a_cleared_index_knows_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut index = open(directory.path());
+        index.mark(&[(5, known(10))], Some(100)).unwrap();
+        index.clear().unwrap();
+        assert_eq!((index.look_up(&[5]).unwrap().len(), index.stored_through().unwrap()), (0, 0));
     }
 
     #[test]

@@ -90,8 +90,9 @@ impl Worker {
         }
     }
 
-    /// Until the partition is gone. Only a failing disk is an error.
-    pub async fn run(mut self) -> Result<(), IndexError> {
+    /// Until the partition is gone. An error is one of this machine (its disk, a bug): the program must end, because the
+    /// partition is still ours and nobody would work on it.
+    pub async fn run(mut self) -> Result<(), Stopped> {
         let (partition, epoch) = (self.assignment.partition, self.assignment.epoch);
         let lost = self.assignment.lost.clone();
         let outcome = tokio::select! {
@@ -106,8 +107,7 @@ impl Worker {
                 self.metrics.abandoned_batches.inc();
                 tracing::info!(partition, epoch, "partition gone");
             }
-            Err(Stopped::Index(error)) => return Err(error),
-            Err(Stopped::Panicked(error)) => tracing::error!(partition, epoch, %error, "a partition's worker died"),
+            Err(fatal @ (Stopped::Index(_) | Stopped::Panicked(_))) => return Err(fatal),
         }
         Ok(())
     }
@@ -119,8 +119,8 @@ impl Worker {
         self.progress.live(self.position);
         tracing::info!(partition = self.assignment.partition, position = self.position, "partition live");
         loop {
+            // Fair on purpose: a backlog must not keep the quarantine waiting for ever.
             tokio::select! {
-                biased;
                 () = self.shared.draining.cancelled() => return Ok(()),
                 () = self.due() => self.next_batch().await?,
                 catalogue = self.unswept() => self.sweep(&catalogue).await?,
@@ -165,20 +165,25 @@ impl Worker {
             self.stored_floor_us = self.stored_floor_us.max(intent.stored_at_us);
         }
         let before_us = unfinished.as_ref().map_or(stored_us + 1, |intent| intent.stored_at_us);
-        self.fill_index(before_us, committed.partitions).await?;
+        self.fill_index(stored_us, before_us, committed.partitions).await?;
         Ok(unfinished)
     }
 
     /// Brings the index up to what was stored before an instant, from ClickHouse.
-    async fn fill_index(&mut self, before_us: i64, partitions: i64) -> Result<(), PrepareFailure> {
+    async fn fill_index(&mut self, stored_us: i64, before_us: i64, partitions: i64) -> Result<(), PrepareFailure> {
         let partition = self.assignment.partition;
         let (directory, topic, cache) = (self.index_directory.clone(), self.topic.clone(), self.index_cache_bytes);
         let opened = tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&directory).map(|()| DedupeIndex::open(&directory, &topic, partition, cache))
         });
         // The worker of an earlier assignment may be just about to close it.
-        let index = opened.await.map_err(Stopped::from)?.map_err(PrepareFailure::wait)?.map_err(PrepareFailure::wait)?;
+        let mut index = opened.await.map_err(Stopped::from)?.map_err(PrepareFailure::wait)?.map_err(PrepareFailure::wait)?;
         let moved = index.partitions().map_err(Stopped::from)?.is_some_and(|before| before != partitions);
+        if index.stored_through().map_err(Stopped::from)? > stored_us.max(before_us) {
+            // ClickHouse was put back to an earlier state: what it lost must not be taken for known when it is replayed.
+            tracing::error!(partition, "the dedupe index knows rows that ClickHouse has lost; it is made anew");
+            index.clear().map_err(Stopped::from)?;
+        }
         let through_us = if moved { 0 } else { index.stored_through().map_err(Stopped::from)? };
         // With another number of partitions an id may be stored under any of them.
         let only = (!moved).then_some(partition);
@@ -193,7 +198,7 @@ impl Worker {
                     .collect();
                 let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
                 // No instant yet: pieces come in no order, and a torn look must begin again.
-                index.mark(&marks, None).map_err(|error| unreadable(&error))
+                tokio::task::block_in_place(|| index.mark(&marks, None)).map_err(|error| unreadable(&error))
             })
             .await
             .map_err(PrepareFailure::store)?;
@@ -217,7 +222,7 @@ impl Worker {
         let Some(begin) = self.position else { return Ok(()) };
         let records = self.records_through(begin, last).await?;
         let _permit = self.permit().await;
-        let catalogue = self.catalogue.fresh().await;
+        let catalogue = self.fresh_catalogue().await?;
         let prepared = self.decide(records, Attempt::Again, begin, intent, meters, &catalogue).await?;
         self.carry_out(prepared).await
     }
@@ -305,7 +310,7 @@ impl Worker {
 
     async fn next_batch(&mut self) -> Result<(), Stopped> {
         let _permit = self.permit().await;
-        let mut catalogue = self.catalogue.fresh().await;
+        let mut catalogue = self.fresh_catalogue().await?;
         self.pace.begun(Instant::now());
         let records = self.assignment.buffer.take(Pace::RECORDS_MAX, Pace::BYTES_MAX);
         let (Some(first), Some(last)) = (records.first().map(|r| r.offset), records.last().map(|r| r.offset)) else {
@@ -318,7 +323,7 @@ impl Worker {
             if let Err(error) = self.catalogue.refresh_since(taken).await {
                 tracing::warn!(error = %chain(&error), "unknown event types, and the catalogue cannot be asked");
             }
-            catalogue = self.catalogue.fresh().await;
+            catalogue = self.fresh_catalogue().await?;
         }
         let meters = catalogue.meters.clone();
         self.keep_meters(&meters).await?;
@@ -383,6 +388,14 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// A catalogue that Postgres confirmed lately; partitions wait for it, unless the program drains.
+    pub(crate) async fn fresh_catalogue(&self) -> Result<Arc<Catalogue>, Stopped> {
+        tokio::select! {
+            () = self.shared.draining.cancelled() => Err(Stopped::Draining),
+            catalogue = self.catalogue.fresh() => Ok(catalogue),
+        }
     }
 
     /// Lets a blocking task use the index. When the worker is dropped meanwhile, the task ends and closes the index.

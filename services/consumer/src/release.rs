@@ -70,7 +70,7 @@ impl Worker {
     pub(crate) async fn release_again(&mut self, intent: Intent, meters: &Meters) -> Result<(), Stopped> {
         let (Work::Release { after, through }, Some(position)) = (&intent.work, self.position) else { return Ok(()) };
         let candidates = self.candidates(meters, after, Some(through), intent.stored_at_us).await?;
-        let subscriptions = self.catalogue.fresh().await.subscriptions.clone();
+        let subscriptions = self.fresh_catalogue().await?.subscriptions.clone();
         let decision = decide_again(candidates, meters, &subscriptions);
         self.carry_out_release(position, intent, decision).await
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalogue::CatalogueWatch,
     config::Config,
-    dedupe::IndexError,
-    flush::{Pause, chain},
+    flush::{Pause, Stopped, chain},
     kafka::{self, Assignment},
     metrics::Metrics,
     partition::{Shared, Worker},
@@ -126,7 +125,7 @@ async fn wait_for_stores(store: &UsageStore, catalogue: &CatalogueWatch, process
 fn adopt(
     shared: &Shared,
     followed: &Followed,
-    workers: &mut JoinSet<Result<(), IndexError>>,
+    workers: &mut JoinSet<Result<(), Stopped>>,
     assignment: Assignment,
 ) {
     let progress = Arc::new(PartitionProgress::new(assignment.partition));
@@ -145,9 +144,3 @@ fn adopt(
         outcome
     });
 }
-
-/// Keeps the compiler's eye on the type that workers share.
-const _: fn() = || {
-    fn is_send<T: Send>() {}
-    is_send::<Mutex<Shared>>();
-};

@@ -1,5 +1,6 @@
 //! A topic, a ClickHouse database, a tenant and a consumer group of one test's own, in the real stores of e2e/stores, and
 //! consumers as processes that can be killed. One test at a time: some of them stop a store.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
     collections::BTreeMap,
@@ -121,12 +122,18 @@ impl World {
         self.records.put_tenant(&request, &By::new("test", "a test")).await.expect("a tenant");
     }
 
+    /// A meter's full name: names are the region's, so a test puts its own before them.
+    pub fn meter(&self, name: &str) -> String {
+        format!("{}.{name}", self.tenant)
+    }
+
     /// A meter of this test's tenant alone: the catalogue in Postgres is everybody's.
     pub async fn put_meter(&self, name: &str, spec: Value) {
         let mut full = json!({"regionRef": {"name": "loopback"}, "tenantRef": {"name": self.tenant}});
         full.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
         let spec = MeterSpec::from_json(&full).expect("a meter's spec");
-        let source = Source { uid: format!("uid-{}-{name}", self.tenant), generation: 1 };
+        let name = self.meter(name);
+        let source = Source { uid: format!("uid-{name}"), generation: 1 };
         let name = MeterName::new(name).expect("a meter's name");
         self.records.put_meter(&name, &source, &spec, &By::new("test", "a test")).await.expect("a meter");
     }
@@ -193,7 +200,7 @@ impl World {
         assert_eq!(twice, 0, "raw rows of a known id");
         let scope = Scope::of(TenantId::new(&self.tenant).expect("a tenant's name"));
         for (meter, sum) in [("calls", calls), ("bytes", 3 * calls)] {
-            let proof = self.store.prove(&scope, meter, "c1", MARCH, MARCH + 12 * MONTH).await.expect("a proof");
+            let proof = self.store.prove(&scope, &self.meter(meter), "c1", MARCH, MARCH + 12 * MONTH).await.expect("a proof");
             assert!(proof.agrees(), "{meter}: {proof:?}");
             assert_eq!((proof.raw.events, proof.raw.sum.clone()), (calls, sum.to_string()), "{meter}");
         }
@@ -292,6 +299,17 @@ impl Consumer {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running consumer");
         let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("its memory");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    /// User and system time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running consumer");
+        let after_name = stat.rsplit(')').next().expect("a process has a name");
+        let ticks = |field: usize| -> f64 {
+            after_name.split_whitespace().nth(field).and_then(|text| text.parse().ok()).expect("a number")
+        };
+        // Fields 14 and 15 of proc(5); Linux counts them in hundredths of a second.
+        (ticks(11) + ticks(12)) / 100.0
     }
 
     pub fn said(&self, words: &str) -> bool {
