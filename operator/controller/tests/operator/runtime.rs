@@ -1,0 +1,108 @@
+//! The whole operator but its process: watches, queues, controllers, against the scripted server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_operator::caches::Caches;
+use meridian_operator::client::Guard;
+use meridian_operator::context::{Context, Memory, Pace};
+use meridian_operator::control::ControlPort;
+use meridian_operator::fence::Fence;
+use meridian_operator::metrics::Metrics;
+use meridian_operator::run::controllers;
+use meridian_operator::watch::{self, Scope, Wakes};
+use kube::runtime::events::{Recorder, Reporter};
+use meridian_desired::images::Images;
+use meridian_desired::region::Operator;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tower::Layer;
+
+use super::control::Control;
+use super::server::Server;
+use super::simulated::{self, DEPLOYMENTS, STATEFUL_SETS};
+use super::world::{NAMESPACE, REGIONS, TENANTS, catalogue, condition, dev_region, images};
+
+struct Running {
+    stop: CancellationToken,
+    controllers: tokio::task::JoinHandle<()>,
+    _watches: tokio::task::JoinSet<()>,
+}
+
+async fn start(server: &Server, url: &str) -> Running {
+    let (metrics, fence) = (Metrics::default(), Fence::open_for_ever());
+    let client = kube::Client::new(Guard::new(fence.clone(), metrics.clone()).layer(server.clone()), "default");
+    let (caches, writers) = Caches::empty();
+    let (wakes, queues) = Wakes::new();
+    let scope = Scope { client: client.clone(), namespace: None, namespaces: true };
+    let watches = watch::start(&scope, &caches, writers, &wakes);
+    caches.wait_until_ready().await;
+    let operator = Operator {
+        namespace: "meridian-system".to_owned(),
+        image_pull_policy: "IfNotPresent".to_owned(),
+        labels_namespaces: true,
+        otlp_endpoint: None,
+        log_filter: "info".to_owned(),
+    };
+    let context = Arc::new(Context {
+        client: client.clone(),
+        caches: caches.clone(),
+        operator,
+        images: Images::new(images("1")),
+        recorder: Recorder::new(client, Reporter { controller: "meridian-operator".to_owned(), instance: None }),
+        metrics,
+        control: ControlPort::new(url, fence).unwrap(),
+        pace: Pace::default(),
+        memory: Memory::default(),
+    });
+    wakes.lead(&caches);
+    let stop = CancellationToken::new();
+    let controllers = tokio::spawn(controllers(context, queues, 4, stop.clone()));
+    Running { stop, controllers, _watches: watches }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < limit, "waited a minute until {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_comes_up_heals_and_then_there_is_silence() {
+    let server = Server::default();
+    server.put("admin", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
+    let url = Control::default().serve(server.clone()).await;
+    let running = start(&server, &url).await;
+    server.put("user", dev_region());
+    for object in catalogue() {
+        server.put("user", object);
+    }
+    let ready = |api: &str, name: &str| server.get(api, NAMESPACE, name).is_some_and(|object| condition(&object, "Ready").0 == "True");
+    until("the tenant is ready", || {
+        simulated::step(&server);
+        ready(REGIONS, "demo") && ready(TENANTS, "acme")
+    })
+    .await;
+
+    // An object that is deleted under its feet comes back: deletions are seen.
+    server.delete(DEPLOYMENTS, NAMESPACE, "demo-worker");
+    until("the worker is back", || server.get(DEPLOYMENTS, NAMESPACE, "demo-worker").is_some()).await;
+    until("the region is ready again", || {
+        simulated::step(&server);
+        ready(REGIONS, "demo")
+    })
+    .await;
+
+    // Then nothing, though the objects are looked at again.
+    sleep(Duration::from_secs(2)).await;
+    server.script([]);
+    server.edit("kubelet", STATEFUL_SETS, NAMESPACE, "demo-kafka", |set| set["status"]["currentRevision"] = json!("x"));
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.calls(), vec![]);
+
+    running.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), running.controllers).await.expect("it drains").unwrap();
+}
