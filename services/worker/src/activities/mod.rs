@@ -1,0 +1,161 @@
+//! The steps of workflows, by the names that histories rely on. Each may run twice, at once or after a crash, and does then
+//! what it did before. This file names, counts and reports; what a step does stands in the files beside it.
+
+mod pipeline;
+mod rating;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use meridian_records::{DuePeriod, Records};
+use meridian_usage_store::UsageStore;
+use temporalio_common::ActivityError;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::ActivityContext;
+
+use crate::{
+    failure::StepError,
+    gate::Sources,
+    metrics::{FailureLabel, Metrics, StepLabel},
+    wire::{
+        AggregatedUsage, AwaitPipeline, CheckPeriod, ClosablePeriod, ClosedPeriod, DueCursor, DuePage,
+        FindDue, IssueInvoice, PeriodAsOf, PipelinePassed,
+    },
+};
+
+/// Due periods that one step of a sweep returns; an answer stays far below Temporal's limit for a payload.
+const DUE_PAGE_MAX: u32 = 200;
+
+/// Well within the steps' heartbeat timeout (workflows/).
+const BEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// What steps work with.
+#[derive(Clone)]
+pub struct BillingActivities {
+    pub records: Records,
+    pub usage: UsageStore,
+    pub sources: Sources,
+    pub close_grace: Duration,
+    pub clock_skew: Duration,
+    pub metrics: Metrics,
+}
+
+#[activities]
+impl BillingActivities {
+    /// The period exists and is over; says when it may be closed.
+    #[activity(name = "check-period")]
+    pub async fn check_period(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        check: CheckPeriod,
+    ) -> Result<ClosablePeriod, ActivityError> {
+        self.counted("check-period", beating(&ctx, rating::check_period(&self, check))).await
+    }
+
+    /// Returns when everything that was acknowledged before an instant is stored, and with which cutoff to read it.
+    #[activity(name = "wait-for-pipeline")]
+    pub async fn wait_for_pipeline(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        gate: AwaitPipeline,
+    ) -> Result<PipelinePassed, ActivityError> {
+        self.counted("wait-for-pipeline", pipeline::wait(&self, &ctx, gate)).await
+    }
+
+    /// Writes what each meter of the subscription's plan counted in the period.
+    #[activity(name = "aggregate-usage")]
+    pub async fn aggregate_usage(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        period: PeriodAsOf,
+    ) -> Result<AggregatedUsage, ActivityError> {
+        self.counted("aggregate-usage", beating(&ctx, rating::aggregate_usage(&self, period))).await
+    }
+
+    /// Prices the period and saves the draft, or returns the invoice that is there.
+    #[activity(name = "rate-period")]
+    pub async fn rate_period(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        period: PeriodAsOf,
+    ) -> Result<ClosedPeriod, ActivityError> {
+        self.counted("rate-period", beating(&ctx, rating::rate_period(&self, period))).await
+    }
+
+    /// Issues the invoice, or returns it as it was issued.
+    #[activity(name = "issue-invoice")]
+    pub async fn issue_invoice(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        invoice: IssueInvoice,
+    ) -> Result<ClosedPeriod, ActivityError> {
+        self.counted("issue-invoice", beating(&ctx, rating::issue_invoice(&self, invoice))).await
+    }
+
+    /// Periods whose end and grace are over and that have no issued invoice, page by page.
+    #[activity(name = "find-due-periods")]
+    pub async fn find_due_periods(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        find: FindDue,
+    ) -> Result<DuePage, ActivityError> {
+        self.counted("find-due-periods", beating(&ctx, find_due(&self, find))).await
+    }
+}
+
+impl BillingActivities {
+    /// Times a step and counts its failure.
+    async fn counted<T>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<T, StepError>>,
+    ) -> Result<T, ActivityError> {
+        let begun = std::time::Instant::now();
+        let result = work.await;
+        self.metrics.step_seconds.get_or_create(&StepLabel { step }).observe(begun.elapsed().as_secs_f64());
+        result.map_err(|error| {
+            let code = error.code();
+            self.metrics.step_failures.get_or_create(&FailureLabel { step, code }).inc();
+            tracing::warn!(step, code, %error, "a step failed");
+            error.into_activity_error()
+        })
+    }
+}
+
+/// Shows every few seconds that the step is still worked on, so that a dead worker is noticed soon, and lets go when told to.
+async fn beating<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    let mut work = std::pin::pin!(work);
+    let mut beat = tokio::time::interval(BEAT_EVERY);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            () = ctx.cancelled() => return Err(StepError::stopped()),
+            _ = beat.tick() => {
+                ctx.record_heartbeat(()).await.map_err(|error| StepError::Retry(error.into()))?;
+            }
+        }
+    }
+}
+
+async fn find_due(with: &BillingActivities, find: FindDue) -> Result<DuePage, StepError> {
+    // The customer is no part of the order that the cursor stands for.
+    let after = find.after.map(|after| DuePeriod {
+        tenant: after.tenant,
+        subscription: after.subscription,
+        customer: meridian_billing::ids::CustomerKey::tenant_itself(),
+        period: after.period,
+    });
+    let due =
+        with.records.due_periods(Timestamp::now(), with.close_grace, after.as_ref(), DUE_PAGE_MAX).await?;
+    with.metrics.due_periods.inc_by(due.len() as u64);
+    let more = due.len() == DUE_PAGE_MAX as usize;
+    let due = due.into_iter().map(|due| DueCursor {
+        tenant: due.tenant,
+        subscription: due.subscription,
+        period: due.period,
+    });
+    Ok(DuePage { due: due.collect(), more })
+}

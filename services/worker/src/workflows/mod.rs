@@ -1,0 +1,50 @@
+//! Workflow code: steps only. No IO, no clock but the context's, no pricing; clippy.toml lists what is denied here and why.
+//!
+//! Temporal replays this code against histories that are years old. A change of the order or kind of steps needs
+//! `ctx.patched`; tests replay the saved histories of every version (`histories/`).
+
+mod aggregate;
+mod close;
+mod cycle;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use temporalio_common::RetryPolicy;
+use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowTermination};
+
+pub use aggregate::AggregateUsageWorkflow;
+pub use close::{CloseBillingPeriod, GenerateInvoice};
+pub use cycle::BillingCycle;
+
+/// The instant of the workflow's current task.
+fn now_us<W>(ctx: &WorkflowContext<W>) -> Result<i64, WorkflowTermination> {
+    let since_1970 = ctx.workflow_time().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_1970
+        .and_then(|duration| i64::try_from(duration.as_micros()).ok())
+        .ok_or_else(|| ApplicationFailure::new("the server gave this workflow no time").into())
+}
+
+/// A step that asks a store and answers at once. Stores come back, so it is tried until they do; what cannot come right by
+/// itself is not retryable and says so (failure.rs).
+fn step() -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(Duration::from_secs(120))
+        .heartbeat_timeout(Duration::from_secs(10))
+        .retry_policy(patient())
+        .build()
+}
+
+/// A step that waits, and shows by its heartbeat that it still does.
+fn waiting_step() -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(Duration::from_secs(600))
+        .heartbeat_timeout(Duration::from_secs(15))
+        .retry_policy(patient())
+        .build()
+}
+
+fn patient() -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(500))
+        .backoff_coefficient(2.0)
+        .maximum_interval(Duration::from_secs(30))
+        .build()
+}
