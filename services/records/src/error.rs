@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-/// The SQLSTATE of our own triggers.
-pub(crate) const FROZEN: &str = "MR001";
+/// The SQLSTATE of our own trigger; MR001, a change of what is frozen, is a bug wherever it shows and has no name here.
 pub(crate) const LINES_DO_NOT_ADD_UP: &str = "MR002";
 
 /// The store did not do what was asked; the reason is in `source`.
@@ -54,14 +53,6 @@ impl StoreError {
     pub(crate) fn sqlstate(&self) -> Option<String> {
         match &self.source {
             Cause::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
-            _ => None,
-        }
-    }
-
-    /// The name of the constraint that was violated, if one was.
-    pub(crate) fn constraint(&self) -> Option<&str> {
-        match &self.source {
-            Cause::Database(sqlx::Error::Database(error)) => error.constraint(),
             _ => None,
         }
     }

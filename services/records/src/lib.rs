@@ -30,6 +30,7 @@ mod id;
 mod idempotency;
 mod instant;
 mod invoices;
+mod offered;
 mod page;
 mod progress;
 mod schema;
@@ -45,13 +46,14 @@ pub use api_keys::ApiKeyGrant;
 pub use audit::{AuditEntry, By};
 pub use catalogue::{CatalogueChanges, CatalogueSnapshot, CHANNEL, Charge, CustomerRow, MeterRow, SubscriptionRow};
 pub use connect::{PostgresOptions, connect};
-pub use control::{ApiKeyHash, CatalogueEntry, ControlError, Source, Synced, TenantRequest};
+pub use control::{ApiKeyHash, CatalogueEntry, CatalogueListing, ControlError, Source, Synced, TenantRequest};
 pub use customers::{Customer, CustomerChange, CustomerError, NewCustomer};
 pub use error::StoreError;
 pub use idempotency::Claim;
 pub use invoices::{
     DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome, SavedInvoice,
 };
+pub use offered::OfferedPlan;
 pub use page::{Listed, Page};
 pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;

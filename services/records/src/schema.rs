@@ -71,15 +71,16 @@ impl Records {
         let program: ProgramVersion = program.parse()?;
         let mut connection =
             PgConnection::connect_with(&self.connect_options).await.doing("connecting to migrate the schema")?;
-        // A long migration is not a stuck query.
-        sqlx::query("SET statement_timeout = 0").execute(&mut connection).await.doing("preparing to migrate")?;
+        // A long migration is not a stuck query, and waiting for another migration is not a stuck lock.
+        sqlx::query("SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '60s', false)").execute(&mut connection).await.doing("preparing to migrate")?;
         refuse_roles_above_policies(&mut connection).await.doing("checking the role that migrates")?;
         let before = recorded_version(&mut connection).await?;
         if let Some(schema) = before {
             check_step(schema, program)?;
         }
         let known_before = applied_versions(&mut connection).await?;
-        MIGRATIONS.run(&mut connection).await.map_err(SchemaError::Migration)?;
+        // Not `run`: its future is not Send for every lifetime, and so could not be spawned.
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(SchemaError::Migration)?;
         let after = record_version(&mut connection, program).await?;
         let applied = MIGRATIONS
             .iter()

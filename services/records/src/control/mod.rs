@@ -10,7 +10,7 @@ mod meters;
 mod plans;
 mod tenants;
 
-use sqlx::{PgPool, Postgres, Row, Transaction};
+use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
 
 pub use tenants::{ApiKeyHash, TenantRequest};
 
@@ -38,16 +38,24 @@ pub struct Synced {
     pub changed: bool,
 }
 
+/// Everything that the operator ever put here, archived things included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueListing {
+    pub meters: Vec<CatalogueEntry>,
+    pub plans: Vec<CatalogueEntry>,
+    pub tenants: Vec<CatalogueEntry>,
+}
+
 /// A line of the operator's comparison of Kubernetes and region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogueEntry {
-    /// "meter", "plan" or "tenant"
-    pub kind: String,
     pub name: String,
-    pub uid: Option<String>,
-    pub generation: Option<i64>,
+    pub uid: String,
+    pub generation: i64,
     pub version: i32,
     pub archived: bool,
+    /// The living keys of a tenant, in order of name; none for meters and plans.
+    pub api_keys: Vec<ApiKeyHash>,
 }
 
 /// Fields are paths below `spec`.
@@ -74,35 +82,60 @@ pub enum ControlError {
 }
 
 impl Records {
-    /// Everything that the operator ever put here, archived things included.
-    pub async fn catalogue_entries(&self) -> Result<Vec<CatalogueEntry>, StoreError> {
+    /// What the region has, for the operator to compare with what it should have.
+    pub async fn catalogue_listing(&self) -> Result<CatalogueListing, StoreError> {
         const DOING: &str = "listing the catalogue";
         let mut transaction = begin_snapshot_of_every_tenant(&self.pool).await?;
-        let rows = sqlx::query(
-            "SELECT 'meter' AS kind, name, source_uid, source_generation, version, archived_at IS NOT NULL AS archived
-                 FROM metrics WHERE managed_by = 'kubernetes'
-             UNION ALL SELECT 'plan', name, source_uid, source_generation, version, archived_at IS NOT NULL
-                 FROM plans WHERE managed_by = 'kubernetes'
-             UNION ALL SELECT 'tenant', tenant, source_uid, source_generation, version, archived_at IS NOT NULL
-                 FROM organizations WHERE managed_by = 'kubernetes'
-             ORDER BY kind, name, archived",
+        let meters = entries(
+            &mut transaction,
+            "SELECT name, coalesce(source_uid, '') AS uid, coalesce(source_generation, 0) AS generation, version,
+                    archived_at IS NOT NULL AS archived FROM metrics WHERE managed_by = 'kubernetes' ORDER BY name, archived DESC",
         )
-        .fetch_all(&mut *transaction)
-        .await
-        .doing(DOING)?;
-        rows.iter()
-            .map(|row| {
-                Ok(CatalogueEntry {
-                    kind: row.try_get("kind").doing(DOING)?,
-                    name: row.try_get("name").doing(DOING)?,
-                    uid: row.try_get("source_uid").doing(DOING)?,
-                    generation: row.try_get("source_generation").doing(DOING)?,
-                    version: row.try_get("version").doing(DOING)?,
-                    archived: row.try_get("archived").doing(DOING)?,
-                })
-            })
-            .collect()
+        .await?;
+        let plans = entries(
+            &mut transaction,
+            "SELECT name, coalesce(source_uid, '') AS uid, coalesce(source_generation, 0) AS generation, version,
+                    archived_at IS NOT NULL AS archived FROM plans WHERE managed_by = 'kubernetes' ORDER BY name, archived DESC",
+        )
+        .await?;
+        let mut tenants = entries(
+            &mut transaction,
+            "SELECT tenant AS name, coalesce(source_uid, '') AS uid, coalesce(source_generation, 0) AS generation, version,
+                    archived_at IS NOT NULL AS archived FROM organizations WHERE managed_by = 'kubernetes' ORDER BY name",
+        )
+        .await?;
+        let keys: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT tenant, name, key_hash FROM api_keys WHERE revoked_at IS NULL ORDER BY tenant, name")
+                .fetch_all(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        for (tenant, name, hash) in keys {
+            if let Some(entry) = tenants.iter_mut().find(|entry| entry.name == tenant) {
+                entry.api_keys.push(ApiKeyHash { name, hash });
+            }
+        }
+        Ok(CatalogueListing { meters, plans, tenants })
     }
+}
+
+async fn entries(
+    transaction: &mut Transaction<'_, Postgres>,
+    query: &'static str,
+) -> Result<Vec<CatalogueEntry>, StoreError> {
+    const DOING: &str = "listing a part of the catalogue";
+    let rows = sqlx::query(query).fetch_all(&mut **transaction).await.doing(DOING)?;
+    rows.iter().map(read_entry).collect::<Result<Vec<_>, _>>().doing(DOING)
+}
+
+fn read_entry(row: &PgRow) -> Result<CatalogueEntry, sqlx::Error> {
+    Ok(CatalogueEntry {
+        name: row.try_get("name")?,
+        uid: row.try_get("uid")?,
+        generation: row.try_get("generation")?,
+        version: row.try_get("version")?,
+        archived: row.try_get("archived")?,
+        api_keys: Vec::new(),
+    })
 }
 
 /// A transaction over all tenants that waits its turn among writers of the catalogue.

@@ -15,7 +15,7 @@ mod terms;
 pub(crate) use due::advance;
 pub(crate) use edit::{cancel, insert, plan_named, store_terms};
 pub(crate) use find::{has_invoices, kept_by_kubernetes};
-pub(crate) use terms::{first_period, period_from};
+pub(crate) use terms::{first_period, period_from, read_plan_version};
 
 use jiff::Timestamp;
 use meridian_billing::{

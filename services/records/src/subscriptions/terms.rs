@@ -10,7 +10,7 @@ use meridian_billing::{
     invoice::{FirstPeriod, InvoiceInput, MeterUsage},
     period::{Period, Schedule},
 };
-use sqlx::{Postgres, Row, Transaction, types::Json};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
 
 use super::{PeriodTerms, PlanVersion, Subscription, SubscriptionError, find};
 use crate::{
@@ -163,9 +163,14 @@ pub(super) async fn plan_version_at(
     .fetch_one(&mut **transaction)
     .await
     .doing(DOING)?;
+    read_plan_version(&row)
+}
+
+pub(crate) fn read_plan_version(row: &PgRow) -> Result<PlanVersion, StoreError> {
+    const DOING: &str = "reading a version of a plan";
     Ok(PlanVersion {
         plan_id: row.try_get("plan_id").doing(DOING)?,
-        name: parsed(&row, "name")?,
+        name: parsed(row, "name")?,
         version: row.try_get("version").doing(DOING)?,
         spec: row.try_get::<Json<PlanSpec>, _>("spec").doing(DOING)?.0,
         created_at: row.try_get::<Instant, _>("created_at").doing(DOING)?.0,

@@ -1,0 +1,215 @@
+//! Every error that a client sees: RFC 9457 `application/problem+json` with a stable code. What went wrong inside stays in
+//! the log; the client gets a sentence that says what to do.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use meridian_records::{CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError};
+use meridian_usage_store::UsageStoreError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Stable codes; clients may key on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// No key, a malformed one, or one that was never known.
+    Unauthorized,
+    /// The key was revoked.
+    KeyRevoked,
+    NotFound,
+    MethodNotAllowed,
+    /// The body is not JSON of the documented shape.
+    MalformedBody,
+    /// A query parameter is missing or not valid.
+    InvalidParameter,
+    /// A field is not valid; `field` says which.
+    Invalid,
+    UnsupportedMediaType,
+    BodyTooLarge,
+    /// The key of a customer is taken.
+    KeyTaken,
+    /// The operator keeps it: change the Kubernetes object.
+    ManagedByKubernetes,
+    Archived,
+    /// A customer with a running subscription cannot be archived.
+    Subscribed,
+    /// The period to close has not ended.
+    PeriodNotOver,
+    /// Nothing is left to bill.
+    NothingToBill,
+    /// The Idempotency-Key was used for another request.
+    IdempotencyKeyReused,
+    /// The first request with this Idempotency-Key is still running.
+    IdempotencyKeyInProgress,
+    /// A Dedicated region takes one tenant.
+    TenancyRefused,
+    MeterMissing,
+    PlanMissing,
+    TenantMissing,
+    NameTaken,
+    /// A store is away; try again.
+    Unavailable,
+    /// More requests than this replica takes at a time; try again.
+    Overloaded,
+    Timeout,
+    Internal,
+}
+
+/// An error as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `about:blank`: the code says what kind of problem it is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    pub kind: String,
+    #[schema(example = "Not Found")]
+    pub title: String,
+    #[schema(example = 404)]
+    pub status: u16,
+    pub code: Code,
+    /// What to do, in a sentence.
+    #[schema(example = "there is no such invoice")]
+    pub detail: String,
+    /// The field or parameter that is wrong, when one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            field: None,
+        }
+    }
+
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, format!("there is no such {what}"))
+    }
+
+    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::Invalid, detail).field(field)
+    }
+
+    pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidParameter, detail).field(name)
+    }
+
+    pub fn conflict(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    pub fn unavailable(what: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, format!("{what} does not answer; try again shortly"))
+    }
+
+    /// Something that should not happen: logged here with all its causes, told to the client without any.
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(error), "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "something went wrong here; the log has the reason")
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(error = %chain(&error), "Postgres did not answer");
+            return Self::unavailable("the system of record");
+        }
+        Self::internal(&error)
+    }
+}
+
+impl From<SchemaError> for Problem {
+    fn from(error: SchemaError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<UsageStoreError> for Problem {
+    fn from(error: UsageStoreError) -> Self {
+        match error {
+            UsageStoreError::Away { .. } => {
+                tracing::warn!(error = %chain(&error), "ClickHouse did not answer");
+                Self::unavailable("the store of usage")
+            }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CustomerError> for Problem {
+    fn from(error: CustomerError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CustomerError::NotFound => Self::not_found("customer"),
+            CustomerError::KeyTaken(_) => Self::conflict(Code::KeyTaken, detail).field("key"),
+            CustomerError::ManagedByKubernetes => Self::conflict(Code::ManagedByKubernetes, detail),
+            CustomerError::Subscribed => Self::conflict(Code::Subscribed, detail),
+            CustomerError::Archived => Self::conflict(Code::Archived, detail),
+            CustomerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SubscriptionError> for Problem {
+    fn from(error: SubscriptionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubscriptionError::NotFound => Self::not_found("subscription"),
+            SubscriptionError::NoSuchCustomer => Self::not_found("customer").field("customer_id"),
+            SubscriptionError::NoSuchPlan(_) => Self::invalid("plan", detail),
+            SubscriptionError::NothingToBill => Self::conflict(Code::NothingToBill, detail),
+            SubscriptionError::NoSuchPeriod(_) => Self::invalid("period_start", detail),
+            SubscriptionError::ManagedByKubernetes => Self::conflict(Code::ManagedByKubernetes, detail),
+            SubscriptionError::EndsBeforeStart => Self::invalid("ends_at", detail),
+            SubscriptionError::Period(_) => Self::invalid("time_zone", detail),
+            SubscriptionError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvoiceError> for Problem {
+    fn from(error: InvoiceError) -> Self {
+        match error {
+            InvoiceError::NotFound => Self::not_found("invoice"),
+            InvoiceError::NoSuchSubscription => Self::not_found("subscription"),
+            InvoiceError::Store(error) => error.into(),
+            InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a period would cost if it were billed as things are now. Computed by the same engine from the same terms as the
+//! invoice, and kept nowhere.
+
+use axum::{Json, extract::State};
+use jiff::Timestamp;
+use meridian_billing::invoice::{ComputedInvoice, compute};
+use meridian_records::PeriodTerms;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    invoices::{Invoice, Line},
+    shown,
+};
+use crate::{
+    app::App,
+    auth::Caller,
+    extract::Body,
+    problem::Problem,
+    usage,
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"subscription_id": "sub_01k2h8v9x0e6t8w4y2z0a1b2c3"}))]
+pub(crate) struct PreviewInvoice {
+    subscription_id: String,
+    /// RFC 3339; the default is the first period without an issued invoice.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    period_start: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Preview {
+    #[serde(flatten)]
+    invoice: Invoice,
+    /// Whether the period is over. Before that its usage still grows.
+    period_over: bool,
+}
+
+/// The invoice of a period as it would be now.
+#[utoipa::path(post, path = "/v1/invoices/preview", tag = "Invoices", operation_id = "previewInvoice",
+    request_body = PreviewInvoice, responses((status = 200, body = Preview)))]
+pub(crate) async fn preview(
+    State(app): State<App>,
+    caller: Caller,
+    Body(body): Body<PreviewInvoice>,
+) -> Result<Json<Preview>, Problem> {
+    let id = shown::subscription_id(&body.subscription_id)?;
+    let terms = caller.records(&app).period_terms(&id, body.period_start).await?;
+    let now = Timestamp::now();
+    let usage = usage::of_terms(app.usage(), &terms, now).await?;
+    let computed = compute(&terms.invoice_input(usage, now)).map_err(|error| Problem::internal(&error))?;
+    Ok(Json(Preview { period_over: terms.period.end <= now, invoice: show(&terms, computed, now) }))
+}
+
+fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoice {
+    let currency = computed.currency;
+    let line = |line: meridian_billing::invoice::Line| Line {
+        // What was only computed has no id to go on with.
+        id: String::new(),
+        price: line.price.into_string(),
+        role: serde_json::to_value(line.role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default(),
+        description: line.description,
+        meter: line.meter.map(|meter| meter.into_string()),
+        meter_version: line.meter_version,
+        quantity: shown::quantity(line.quantity),
+        unit_amount: line.unit_amount.map(|amount| amount.to_string()),
+        amount: shown::amount(currency, line.amount),
+        period_start: shown::instant(line.period.start),
+        period_end: shown::instant(line.period.end),
+        trace: serde_json::to_value(&line.trace).unwrap_or(Value::Null),
+    };
+    Invoice {
+        id: String::new(),
+        number: None,
+        status: "preview".to_owned(),
+        customer_id: terms.subscription.customer_id.clone(),
+        customer: terms.subscription.customer.to_string(),
+        subscription_id: terms.subscription.id.to_string(),
+        plan: terms.plan.name.to_string(),
+        plan_version: terms.plan.version,
+        period_start: shown::instant(terms.period.start),
+        period_end: shown::instant(terms.period.end),
+        currency: currency.code().to_owned(),
+        subtotal: shown::amount(currency, computed.subtotal),
+        tax: shown::amount(currency, computed.tax),
+        total: shown::amount(currency, computed.total),
+        lines: computed.lines.into_iter().map(line).collect(),
+        stored_before: shown::instant(now),
+        catalogue_version: terms.catalogue_version,
+        engine_version: meridian_billing::ENGINE_VERSION,
+        created_at: shown::instant(now),
+        issued_at: None,
+    }
+}

@@ -1,0 +1,269 @@
+//! Subscriptions, and closing a period of one.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use jiff::Timestamp;
+use meridian_billing::{ids::PlanName, period::Anchor};
+use meridian_records::{NewSubscription, Subscription as Record};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    List,
+    shown::{self, check_time_zone},
+};
+use crate::{
+    app::App,
+    auth::Caller,
+    billing_runs::{RunError, RunId},
+    extract::{Body, Paging, Parameters},
+    idempotency::Seed,
+    problem::{Code, Problem, chain},
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Subscription {
+    #[schema(example = "sub_01k2h8v9x0e6t8w4y2z0a1b2c3")]
+    id: String,
+    customer_id: String,
+    /// The customer's key; empty is the tenant itself.
+    customer: String,
+    #[schema(example = "starter")]
+    plan: String,
+    /// `active`, `cancelled` (it ends at `ends_at`, and is billed until then) or `ended`.
+    status: String,
+    time_zone: String,
+    anchor: AnchorKind,
+    starts_at: String,
+    ends_at: Option<String>,
+    /// The first period without an issued invoice; null when nothing is left to bill.
+    next_period: Option<PeriodBounds>,
+    /// `api`, or `kubernetes` for what the operator keeps and this API leaves alone.
+    managed_by: String,
+    created_at: String,
+}
+
+/// [start, end)
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PeriodBounds {
+    #[schema(example = "2026-07-01T00:00:00Z")]
+    pub start: String,
+    #[schema(example = "2026-08-01T00:00:00Z")]
+    pub end: String,
+}
+
+/// Where periods begin.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AnchorKind {
+    /// On the calendar: the 1st of the month. The first period may be short.
+    #[default]
+    Calendar,
+    /// On the day and time of the start.
+    Start,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"customer_id": "cus_01k2h8v9x0e6t8w4y2z0a1b2c3", "plan": "starter", "starts_at": "2026-07-01T00:00:00Z"}))]
+pub(crate) struct CreateSubscription {
+    customer_id: String,
+    /// Name of the plan.
+    plan: String,
+    /// RFC 3339; the default is now. It may lie in the past: past usage is billed then.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    starts_at: Option<Timestamp>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    ends_at: Option<Timestamp>,
+    #[serde(default)]
+    anchor: AnchorKind,
+    /// IANA name; the default is the customer's.
+    #[serde(default)]
+    time_zone: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SubscriptionFilter {
+    /// Only those of this customer, cus_…
+    customer_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Cancellation {
+    /// RFC 3339; the default is now. Usage until then is billed.
+    #[param(value_type = Option<String>)]
+    at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"period_start": "2026-07-01T00:00:00Z", "issue": true}))]
+pub(crate) struct ClosePeriod {
+    /// RFC 3339; the default is the first period without an issued invoice.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    period_start: Option<Timestamp>,
+    /// Whether the invoice is issued too, or left a draft.
+    #[serde(default = "yes")]
+    issue: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StartedRun {
+    /// The same for every request to close this period. In a path its slashes are written %2F.
+    #[schema(example = "close/acme/sub_01k2h8v9x0e6t8w4y2z0a1b2c3/1782864000000000")]
+    workflow_id: String,
+    /// Where to see how it goes.
+    #[schema(example = "/v1/billing-runs/close%2Facme%2Fsub_01k2h8v9x0e6t8w4y2z0a1b2c3%2F1782864000000000")]
+    billing_run: String,
+    period: PeriodBounds,
+}
+
+/// All subscriptions, in the order of their making.
+#[utoipa::path(get, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "listSubscriptions",
+    params(SubscriptionFilter, Paging), responses((status = 200, body = List<Subscription>)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Parameters(filter): Parameters<SubscriptionFilter>,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Json<List<Subscription>>, Problem> {
+    let records = caller.records(&app);
+    if let Some(id) = &filter.customer_id {
+        let known = records.customer(shown::id("customer", id)?).await?;
+        known.ok_or_else(|| Problem::not_found("customer").field("customer_id"))?;
+    }
+    let listed = records.subscriptions(filter.customer_id.as_deref(), &paging.page()?).await?;
+    Ok(List::of(listed, show))
+}
+
+/// Subscribes a customer to a plan.
+#[utoipa::path(post, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "createSubscription",
+    request_body = CreateSubscription, responses((status = 201, body = Subscription)))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Seed(seed): Seed,
+    Body(body): Body<CreateSubscription>,
+) -> Result<(StatusCode, Json<Subscription>), Problem> {
+    let new = body.checked()?;
+    let by = caller.by("POST /v1/subscriptions");
+    let subscription = caller.records(&app).create_subscription(&new, seed, &by).await?;
+    Ok((StatusCode::CREATED, Json(show(subscription))))
+}
+
+/// One subscription.
+#[utoipa::path(get, path = "/v1/subscriptions/{subscription_id}", tag = "Subscriptions", operation_id = "getSubscription",
+    params(("subscription_id" = String, Path, description = "sub_…")), responses((status = 200, body = Subscription)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subscription_id): Path<String>,
+) -> Result<Json<Subscription>, Problem> {
+    let id = shown::subscription_id(&subscription_id)?;
+    let found = caller.records(&app).subscription(&id).await?;
+    Ok(Json(show(found.ok_or_else(|| Problem::not_found("subscription"))?)))
+}
+
+/// Cancels a subscription. What is used until its end is still billed; cancelling again keeps the first end.
+#[utoipa::path(delete, path = "/v1/subscriptions/{subscription_id}", tag = "Subscriptions", operation_id = "cancelSubscription",
+    params(("subscription_id" = String, Path, description = "sub_…"), Cancellation),
+    responses((status = 200, body = Subscription)))]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subscription_id): Path<String>,
+    Parameters(cancellation): Parameters<Cancellation>,
+) -> Result<Json<Subscription>, Problem> {
+    let id = shown::subscription_id(&subscription_id)?;
+    let at = cancellation.at.unwrap_or_else(Timestamp::now);
+    let by = caller.by("DELETE /v1/subscriptions");
+    Ok(Json(show(caller.records(&app).cancel_subscription(&id, at, &by).await?)))
+}
+
+/// Closes a period that is over: waits until its usage is processed, rates it, and issues its invoice. A run that is under
+/// way is joined; a period that has its invoice keeps it.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription_id}/close", tag = "Billing", operation_id = "closePeriod",
+    params(("subscription_id" = String, Path, description = "sub_…")), request_body = ClosePeriod,
+    responses((status = 202, body = StartedRun)))]
+pub(crate) async fn close(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subscription_id): Path<String>,
+    Body(body): Body<ClosePeriod>,
+) -> Result<(StatusCode, Json<StartedRun>), Problem> {
+    let id = shown::subscription_id(&subscription_id)?;
+    let terms = caller.records(&app).period_terms(&id, body.period_start).await?;
+    if terms.period.end > Timestamp::now() {
+        let detail = format!("the period ends at {}; it can be closed then, and previewed now", terms.period.end);
+        return Err(Problem::conflict(Code::PeriodNotOver, detail).field("period_start"));
+    }
+    let run = RunId { tenant: caller.scope.tenant().clone(), subscription: id, period_start: terms.period.start };
+    app.parts.billing_runs.start(&run, body.issue).await.map_err(run_problem)?;
+    let started = StartedRun {
+        workflow_id: run.to_string(),
+        billing_run: format!("/v1/billing-runs/{}", run.to_string().replace('/', "%2F")),
+        period: PeriodBounds { start: shown::instant(terms.period.start), end: shown::instant(terms.period.end) },
+    };
+    Ok((StatusCode::ACCEPTED, Json(started)))
+}
+
+pub(super) fn run_problem(error: RunError) -> Problem {
+    match error {
+        RunError::NotFound => Problem::not_found("billing run"),
+        RunError::Away { .. } => {
+            tracing::warn!(error = %chain(&error), "Temporal did not answer");
+            Problem::unavailable("the workflow engine")
+        }
+        RunError::Address(_) => Problem::internal(&error),
+    }
+}
+
+impl CreateSubscription {
+    fn checked(self) -> Result<NewSubscription, Problem> {
+        let customer_id = shown::id("customer", &self.customer_id).map_err(|problem| problem.field("customer_id"))?.to_owned();
+        let plan = PlanName::new(self.plan).map_err(|error| Problem::invalid("plan", error.to_string()))?;
+        if let Some(zone) = &self.time_zone {
+            check_time_zone("time_zone", zone)?;
+        }
+        let starts_at = self.starts_at.unwrap_or_else(Timestamp::now);
+        let anchor = match self.anchor {
+            AnchorKind::Calendar => Anchor::Calendar,
+            AnchorKind::Start => Anchor::Start { at: starts_at },
+        };
+        Ok(NewSubscription { customer_id, plan, starts_at, ends_at: self.ends_at, anchor, time_zone: self.time_zone })
+    }
+}
+
+fn show(subscription: Record) -> Subscription {
+    Subscription {
+        id: subscription.id.into_string(),
+        customer_id: subscription.customer_id,
+        customer: subscription.customer.into_string(),
+        plan: subscription.plan.into_string(),
+        status: subscription.state.as_str().to_owned(),
+        time_zone: subscription.time_zone,
+        anchor: match subscription.anchor {
+            Anchor::Calendar => AnchorKind::Calendar,
+            Anchor::Start { .. } => AnchorKind::Start,
+        },
+        starts_at: shown::instant(subscription.starts_at),
+        ends_at: subscription.ends_at.map(shown::instant),
+        next_period: subscription
+            .next_period
+            .map(|next| PeriodBounds { start: shown::instant(next.start), end: shown::instant(next.end) }),
+        managed_by: subscription.managed_by.as_str().to_owned(),
+        created_at: shown::instant(subscription.created_at),
+    }
+}
