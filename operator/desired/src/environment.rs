@@ -59,8 +59,8 @@ fn own(region: &ValidRegion, component: Component) -> Vec<EnvVar> {
                 false,
             ),
         ],
+        Component::Worker => partitions(region).into_iter().collect(),
         Component::Consumer
-        | Component::Worker
         | Component::Migrate
         | Component::Postgres
         | Component::ClickHouse
@@ -70,6 +70,15 @@ fn own(region: &ValidRegion, component: Component) -> Vec<EnvVar> {
         | Component::ObjectStore
         | Component::Temporal => Vec::new(),
     }
+}
+
+/// The worker never talks to Kafka, but closes no period before every partition is processed: it has to know how many.
+fn partitions(region: &ValidRegion) -> Option<EnvVar> {
+    let connection = match region.store(Component::Kafka)? {
+        Store::Managed(managed) => &managed.connection,
+        Store::External(external) => &external.connection,
+    };
+    connection.variables.iter().find(|variable| variable.name == "MERIDIAN_KAFKA_PARTITIONS").map(EnvVar::from)
 }
 
 fn listen(port: Port) -> String {
