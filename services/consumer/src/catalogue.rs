@@ -78,7 +78,8 @@ impl Meters {
 
     /// Every event type that some meter counts, sorted.
     pub fn event_types(&self) -> Vec<String> {
-        let types: std::collections::BTreeSet<&String> = self.all.iter().map(|meter| &meter.spec.event_type).collect();
+        let types: std::collections::BTreeSet<&String> =
+            self.all.iter().map(|meter| &meter.spec.event_type).collect();
         types.into_iter().cloned().collect()
     }
 
@@ -253,7 +254,8 @@ impl CatalogueWatch {
     /// Returns as soon as the meters have another hash than the given one.
     pub async fn meters_other_than(&self, hash: Option<&str>) -> Arc<Catalogue> {
         let mut current = self.current.clone();
-        let changed = |held: &Option<Arc<Catalogue>>| held.as_ref().is_some_and(|c| Some(c.meters.hash()) != hash);
+        let changed =
+            |held: &Option<Arc<Catalogue>>| held.as_ref().is_some_and(|c| Some(c.meters.hash()) != hash);
         match current.wait_for(changed).await.map(|held| held.clone()) {
             Ok(Some(catalogue)) => catalogue,
             // The sender lives as long as we do.

@@ -86,11 +86,15 @@ pub struct Decision {
 
 /// Reads the records of a batch. Apart from `decide`, because the ids must be known before they can be looked up.
 pub fn read(records: Vec<Record>) -> Vec<ReadRecord> {
-    records.into_iter().map(|record| ReadRecord { offset: record.offset, outcome: read_value(record.value) }).collect()
+    records
+        .into_iter()
+        .map(|record| ReadRecord { offset: record.offset, outcome: read_value(record.value) })
+        .collect()
 }
 
 fn read_value(value: Option<Vec<u8>>) -> Result<ReadEvent, Unreadable> {
-    let value = value.ok_or_else(|| Unreadable { value: Vec::new(), problem: "the record has no value".to_owned() })?;
+    let value = value
+        .ok_or_else(|| Unreadable { value: Vec::new(), problem: "the record has no value".to_owned() })?;
     match UsageEvent::from_canonical_json(&value) {
         Ok(event) => {
             let (identity, payload_hash) = (event.identity_hash(), event.payload_hash());
@@ -122,7 +126,8 @@ pub fn decide(records: Vec<ReadRecord>, circumstances: &Circumstances<'_>) -> De
             }
         };
         let here = Known { partition: circumstances.partition, offset, payload_hash: read.payload_hash };
-        let first = seen.get(&read.identity).copied().or_else(|| circumstances.known_elsewhere(read.identity, here));
+        let first =
+            seen.get(&read.identity).copied().or_else(|| circumstances.known_elsewhere(read.identity, here));
         match first {
             Some(first) if first.payload_hash == read.payload_hash => decision.duplicates += 1,
             Some(first) => decision.conflicts.push(conflict(&read, offset, first)),
@@ -219,8 +224,8 @@ pub(crate) fn value(meter: &Meter, read: &ReadEvent, offset: i64, subscriptions:
 
 fn raw(read: ReadEvent, offset: i64) -> RawEventRow {
     let event = read.event;
-    let properties =
-        serde_json::to_string(&event.properties).expect("a map of JSON values with text keys always serializes");
+    let properties = serde_json::to_string(&event.properties)
+        .expect("a map of JSON values with text keys always serializes");
     RawEventRow {
         tenant: event.tenant.into_string(),
         project: event.project.into_string(),

@@ -45,7 +45,12 @@ pub struct DedupeIndex {
 
 impl DedupeIndex {
     /// Opens a partition's index, or makes an empty one. A file that cannot be read is thrown away: it is a cache.
-    pub fn open(directory: &Path, topic: &str, partition: i32, cache_bytes: usize) -> Result<Self, IndexError> {
+    pub fn open(
+        directory: &Path,
+        topic: &str,
+        partition: i32,
+        cache_bytes: usize,
+    ) -> Result<Self, IndexError> {
         let path = directory.join(format!("{topic}-{partition}.redb"));
         let open = || Database::builder().set_cache_size(cache_bytes).create(&path);
         let database = match open() {
@@ -137,7 +142,8 @@ impl DedupeIndex {
             }
             let mut state = transaction.open_table(STATE).map_err(|e| failed(path, doing, e))?;
             if let Some(through) = stored_through {
-                let held = state.get(STORED_THROUGH).map_err(|e| failed(path, doing, e))?.map_or(0, |v| v.value());
+                let held =
+                    state.get(STORED_THROUGH).map_err(|e| failed(path, doing, e))?.map_or(0, |v| v.value());
                 state.insert(STORED_THROUGH, held.max(through)).map_err(|e| failed(path, doing, e))?;
             }
         }

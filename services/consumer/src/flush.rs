@@ -72,7 +72,9 @@ pub struct Counts {
 /// Encodes what was decided, under the token of the intent's work.
 pub fn prepare(topic: &str, partition: i32, begin: i64, intent: Intent, decision: Decision) -> Prepared {
     let (token, end) = match &intent.work {
-        Work::Records { last } => (Token::of_records(topic, partition, begin, *last, intent.stored_at_us), last + 1),
+        Work::Records { last } => {
+            (Token::of_records(topic, partition, begin, *last, intent.stored_at_us), last + 1)
+        }
         Work::Release { .. } => (Token::of_release(topic, partition, intent.stored_at_us), begin),
     };
     let counts = Counts {
@@ -124,7 +126,9 @@ impl Worker {
                     self.clickhouse_health.set_ok();
                     return Ok(());
                 }
-                Err(StoreFailure::Kafka(KafkaFailure::NotOwned | KafkaFailure::Stopped)) => return Err(Stopped::NotOwned),
+                Err(StoreFailure::Kafka(KafkaFailure::NotOwned | KafkaFailure::Stopped)) => {
+                    return Err(Stopped::NotOwned);
+                }
                 Err(StoreFailure::Kafka(error)) => {
                     self.metrics.step_failed("intent");
                     tracing::warn!(partition = self.assignment.partition, %error, "the intent of a batch cannot be committed; trying again");
@@ -208,7 +212,10 @@ impl Worker {
             self.metrics.quarantined.get_or_create(&ReasonLabel { reason: reason.clone() }).inc();
         }
         for insert in inserts {
-            self.metrics.rows.get_or_create(&TableLabel { table: insert.table() }).inc_by(insert.rows() as u64);
+            self.metrics
+                .rows
+                .get_or_create(&TableLabel { table: insert.table() })
+                .inc_by(insert.rows() as u64);
         }
     }
 }

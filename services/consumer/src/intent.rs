@@ -65,7 +65,9 @@ impl Intent {
         if metadata.is_empty() {
             return Ok(None);
         }
-        parse(metadata).map(Some).ok_or_else(|| UnreadableIntent { text: metadata.chars().take(100).collect() })
+        parse(metadata)
+            .map(Some)
+            .ok_or_else(|| UnreadableIntent { text: metadata.chars().take(100).collect() })
     }
 }
 
@@ -100,8 +102,11 @@ mod tests {
     use super::*;
 
     fn places() -> impl Strategy<Value = Place> {
-        (any::<i64>(), any::<i64>(), "[a-z0-9.-]{0,63}")
-            .prop_map(|(stored_at_us, offset, meter)| Place { stored_at_us, offset, meter })
+        (any::<i64>(), any::<i64>(), "[a-z0-9.-]{0,63}").prop_map(|(stored_at_us, offset, meter)| Place {
+            stored_at_us,
+            offset,
+            meter,
+        })
     }
 
     fn intents() -> impl Strategy<Value = Intent> {
@@ -109,8 +114,11 @@ mod tests {
             any::<i64>().prop_map(|last| Work::Records { last }),
             (places(), places()).prop_map(|(after, through)| Work::Release { after, through }),
         ];
-        (any::<i64>(), "[0-9a-f]{32}", work)
-            .prop_map(|(stored_at_us, meters, work)| Intent { stored_at_us, meters, work })
+        (any::<i64>(), "[0-9a-f]{32}", work).prop_map(|(stored_at_us, meters, work)| Intent {
+            stored_at_us,
+            meters,
+            work,
+        })
     }
 
     proptest! {

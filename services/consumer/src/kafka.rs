@@ -139,7 +139,8 @@ impl Buffer {
 
     fn fill(&self) -> Fill {
         let waiting = self.lock();
-        let needs_more = waiting.needed_through.is_some_and(|last| waiting.newest_offset.is_none_or(|have| have < last));
+        let needs_more =
+            waiting.needed_through.is_some_and(|last| waiting.newest_offset.is_none_or(|have| have < last));
         Fill { bytes: waiting.bytes, needs_more }
     }
 
@@ -187,9 +188,21 @@ pub enum KafkaFailure {
 }
 
 enum Command {
-    Commit { partition: i32, epoch: u64, offset: i64, metadata: String, reply: oneshot::Sender<Result<(), KafkaFailure>> },
-    Committed { partition: i32, reply: oneshot::Sender<Result<Committed, KafkaFailure>> },
-    Watermarks { partitions: Vec<i32>, reply: oneshot::Sender<Result<Vec<Watermarks>, KafkaFailure>> },
+    Commit {
+        partition: i32,
+        epoch: u64,
+        offset: i64,
+        metadata: String,
+        reply: oneshot::Sender<Result<(), KafkaFailure>>,
+    },
+    Committed {
+        partition: i32,
+        reply: oneshot::Sender<Result<Committed, KafkaFailure>>,
+    },
+    Watermarks {
+        partitions: Vec<i32>,
+        reply: oneshot::Sender<Result<Vec<Watermarks>, KafkaFailure>>,
+    },
 }
 
 /// The handle by which everybody else talks to the thread.
@@ -231,8 +244,15 @@ pub fn start(
     assigned: UnboundedSender<Assignment>,
     stop: CancellationToken,
 ) -> Result<(Kafka, std::thread::JoinHandle<()>), KafkaError> {
-    let group = Arc::new(Group { assignments: Mutex::default(), epochs: AtomicU64::new(1), assigned, health, metrics });
-    let consumer = BaseConsumer::from_config_and_context(&client_config(config), GroupContext(group.clone()))?;
+    let group = Arc::new(Group {
+        assignments: Mutex::default(),
+        epochs: AtomicU64::new(1),
+        assigned,
+        health,
+        metrics,
+    });
+    let consumer =
+        BaseConsumer::from_config_and_context(&client_config(config), GroupContext(group.clone()))?;
     consumer.subscribe(&[&config.kafka.topic_events])?;
     let (sender, commands) = mpsc::channel();
     let thread = Thread {
@@ -395,7 +415,9 @@ impl Thread {
         let Some(assignment) = assignments.get(&message.partition()) else {
             return; // A record of a partition that was just revoked: its next owner reads it.
         };
-        assignment.buffer.push(Record { offset: message.offset(), value: message.payload().map(<[u8]>::to_vec) });
+        assignment
+            .buffer
+            .push(Record { offset: message.offset(), value: message.payload().map(<[u8]>::to_vec) });
     }
 
     /// Pauses partitions whose buffers are full, and lets them run again when half of it is gone.
@@ -403,7 +425,9 @@ impl Thread {
         let assignments: Vec<Assignment> = self.group.lock().values().cloned().collect();
         let bound = (self.buffer_bytes / assignments.len().max(1)).max(PARTITION_BYTES_MIN);
         let (mut pause, mut resume, mut total) = (TopicPartitionList::new(), TopicPartitionList::new(), 0);
-        self.paused.retain(|partition, epoch| assignments.iter().any(|a| a.partition == *partition && a.epoch == *epoch));
+        self.paused.retain(|partition, epoch| {
+            assignments.iter().any(|a| a.partition == *partition && a.epoch == *epoch)
+        });
         for Assignment { partition, epoch, buffer, lost: _ } in &assignments {
             let fill = buffer.fill();
             total += fill.bytes;
@@ -418,7 +442,9 @@ impl Thread {
         }
         self.group.metrics.buffered_bytes.set(total as i64);
         self.group.metrics.paused_partitions.set(self.paused.len() as i64);
-        for (list, result) in [(&pause, self.consumer.pause(&pause)), (&resume, self.consumer.resume(&resume))] {
+        for (list, result) in
+            [(&pause, self.consumer.pause(&pause)), (&resume, self.consumer.resume(&resume))]
+        {
             if let Err(error) = result {
                 tracing::warn!(%error, partitions = ?numbers(list), "pausing or resuming partitions");
             }
@@ -448,7 +474,9 @@ impl Thread {
             let owned = self.group.lock().get(&partition).is_some_and(|assignment| assignment.epoch == epoch);
             let mut element = list_element(&mut list, &self.topic, partition, owned);
             let prepared = match &mut element {
-                Some(element) => element.set_offset(Offset::Offset(offset)).map(|()| element.set_metadata(&metadata)),
+                Some(element) => {
+                    element.set_offset(Offset::Offset(offset)).map(|()| element.set_metadata(&metadata))
+                }
                 None => {
                     answer(reply, Err(KafkaFailure::NotOwned));
                     continue;

@@ -70,7 +70,11 @@ impl Metrics {
             abandoned_batches: Counter::default(),
         };
         let m = &metrics;
-        registry.register("consumer_lag_records", "Records that are not stored yet, by partition", m.lag.clone());
+        registry.register(
+            "consumer_lag_records",
+            "Records that are not stored yet, by partition",
+            m.lag.clone(),
+        );
         registry.register(
             "consumer_processed_through_seconds",
             "Every event acknowledged before this time is stored, seconds since 1970, by partition",
@@ -82,16 +86,44 @@ impl Metrics {
             "Duration of each step of a flush: decide, intent, insert, mark, commit",
             m.step_seconds.clone(),
         );
-        registry.register("consumer_flush_failures", "Steps that failed and were tried again", m.failures.clone());
+        registry.register(
+            "consumer_flush_failures",
+            "Steps that failed and were tried again",
+            m.failures.clone(),
+        );
         registry.register("consumer_records", "Records taken from Kafka and stored", m.records.clone());
         registry.register("consumer_rows", "Rows inserted, by table", m.rows.clone());
-        registry.register("consumer_duplicates", "Events whose id and payload were known", m.duplicates.clone());
-        registry.register("consumer_conflicts", "Known ids that came with another payload", m.conflicts.clone());
-        registry.register("consumer_quarantined", "Events that could not be processed, by reason", m.quarantined.clone());
-        registry.register("consumer_released", "Quarantined events that were processed later", m.released.clone());
+        registry.register(
+            "consumer_duplicates",
+            "Events whose id and payload were known",
+            m.duplicates.clone(),
+        );
+        registry.register(
+            "consumer_conflicts",
+            "Known ids that came with another payload",
+            m.conflicts.clone(),
+        );
+        registry.register(
+            "consumer_quarantined",
+            "Events that could not be processed, by reason",
+            m.quarantined.clone(),
+        );
+        registry.register(
+            "consumer_released",
+            "Quarantined events that were processed later",
+            m.released.clone(),
+        );
         registry.register("consumer_buffered_bytes", "Values waiting in memory", m.buffered_bytes.clone());
-        registry.register("consumer_paused_partitions", "Partitions not fetched: buffers are full", m.paused_partitions.clone());
-        registry.register("consumer_assigned_partitions", "Partitions of this member", m.assigned_partitions.clone());
+        registry.register(
+            "consumer_paused_partitions",
+            "Partitions not fetched: buffers are full",
+            m.paused_partitions.clone(),
+        );
+        registry.register(
+            "consumer_assigned_partitions",
+            "Partitions of this member",
+            m.assigned_partitions.clone(),
+        );
         registry.register(
             "consumer_abandoned_batches",
             "Batches left to the next owner because the partition went away",

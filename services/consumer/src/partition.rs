@@ -138,7 +138,11 @@ impl Worker {
                 Ok(intent) => return Ok(intent),
                 Err(PrepareFailure::Stopped(stopped)) => return Err(stopped),
                 Err(PrepareFailure::Wait(reason)) => {
-                    tracing::warn!(partition = self.assignment.partition, reason, "a partition cannot be prepared; trying again");
+                    tracing::warn!(
+                        partition = self.assignment.partition,
+                        reason,
+                        "a partition cannot be prepared; trying again"
+                    );
                 }
             }
             self.wait(&mut pause).await?;
@@ -149,15 +153,28 @@ impl Worker {
         let partition = self.assignment.partition;
         let committed = self.kafka.committed(partition).await?;
         let intent = Intent::read(&committed.metadata).map_err(PrepareFailure::wait)?;
-        let stored_us = self.store.partition_stored(&self.topic, partition).await.map_err(PrepareFailure::store)?.stored_at_us;
-        let reported_us = self.records.processed_through(&[source(partition)]).await.map_err(PrepareFailure::wait)?.unwrap_or(0);
+        let stored_us = self
+            .store
+            .partition_stored(&self.topic, partition)
+            .await
+            .map_err(PrepareFailure::store)?
+            .stored_at_us;
+        let reported_us = self
+            .records
+            .processed_through(&[source(partition)])
+            .await
+            .map_err(PrepareFailure::wait)?
+            .unwrap_or(0);
         self.position = committed.offset;
         self.stored_floor_us = stored_us.max(reported_us);
         // Rows later than the intent exist, so its batch was finished: the position was set back behind our back.
         let unfinished = intent.filter(|intent| {
             let current = intent.stored_at_us >= stored_us;
             if !current {
-                tracing::warn!(partition, "the committed position is older than what is stored; ids decide what is new");
+                tracing::warn!(
+                    partition,
+                    "the committed position is older than what is stored; ids decide what is new"
+                );
             }
             current
         });
@@ -170,18 +187,32 @@ impl Worker {
     }
 
     /// Brings the index up to what was stored before an instant, from ClickHouse.
-    async fn fill_index(&mut self, stored_us: i64, before_us: i64, partitions: i64) -> Result<(), PrepareFailure> {
+    async fn fill_index(
+        &mut self,
+        stored_us: i64,
+        before_us: i64,
+        partitions: i64,
+    ) -> Result<(), PrepareFailure> {
         let partition = self.assignment.partition;
-        let (directory, topic, cache) = (self.index_directory.clone(), self.topic.clone(), self.index_cache_bytes);
+        let (directory, topic, cache) =
+            (self.index_directory.clone(), self.topic.clone(), self.index_cache_bytes);
         let opened = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&directory).map(|()| DedupeIndex::open(&directory, &topic, partition, cache))
+            std::fs::create_dir_all(&directory)
+                .map(|()| DedupeIndex::open(&directory, &topic, partition, cache))
         });
         // The worker of an earlier assignment may be just about to close it.
-        let mut index = opened.await.map_err(Stopped::from)?.map_err(PrepareFailure::wait)?.map_err(PrepareFailure::wait)?;
+        let mut index = opened
+            .await
+            .map_err(Stopped::from)?
+            .map_err(PrepareFailure::wait)?
+            .map_err(PrepareFailure::wait)?;
         let moved = index.partitions().map_err(Stopped::from)?.is_some_and(|before| before != partitions);
         if index.stored_through().map_err(Stopped::from)? > stored_us.max(before_us) {
             // ClickHouse was put back to an earlier state: what it lost must not be taken for known when it is replayed.
-            tracing::error!(partition, "the dedupe index knows rows that ClickHouse has lost; it is made anew");
+            tracing::error!(
+                partition,
+                "the dedupe index knows rows that ClickHouse has lost; it is made anew"
+            );
             index.clear().map_err(Stopped::from)?;
         }
         let through_us = if moved { 0 } else { index.stored_through().map_err(Stopped::from)? };
@@ -194,7 +225,12 @@ impl Worker {
             .known_events(&self.topic, only, through_us, before_us, |events| {
                 let marks: Vec<(u128, Known)> = events
                     .iter()
-                    .map(|e| (e.identity, Known { partition: e.partition, offset: e.offset, payload_hash: e.payload_hash }))
+                    .map(|e| {
+                        (
+                            e.identity,
+                            Known { partition: e.partition, offset: e.offset, payload_hash: e.payload_hash },
+                        )
+                    })
                     .collect();
                 let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
                 // No instant yet: pieces come in no order, and a torn look must begin again.
@@ -206,7 +242,12 @@ impl Worker {
         index.mark(&[], Some(before_us - 1)).map_err(Stopped::from)?;
         index.set_partitions(partitions).map_err(Stopped::from)?;
         if filled > 0 {
-            tracing::info!(partition, ids = filled, seconds = begun.elapsed().as_secs_f64(), "dedupe index filled from ClickHouse");
+            tracing::info!(
+                partition,
+                ids = filled,
+                seconds = begun.elapsed().as_secs_f64(),
+                "dedupe index filled from ClickHouse"
+            );
         }
         self.index = Some(index);
         Ok(())
@@ -256,7 +297,10 @@ impl Worker {
         let first = buffer.waiting().map(|w| w.first_offset);
         if first != Some(begin) {
             tracing::error!(
-                partition = self.assignment.partition, begin, last, first,
+                partition = self.assignment.partition,
+                begin,
+                last,
+                first,
                 "records of a batch that was begun are gone from Kafka; what is left of it is made, replay the rest from the buffer"
             );
         }
@@ -278,11 +322,18 @@ impl Worker {
             match self.store.kept_meters(&intent.meters).await {
                 Ok(Some(json)) => match Meters::from_json(&json) {
                     Ok(meters) => return Ok(Arc::new(meters)),
-                    Err(error) => tracing::error!(%error, hash = intent.meters, "kept meters cannot be read by this release"),
+                    Err(error) => {
+                        tracing::error!(%error, hash = intent.meters, "kept meters cannot be read by this release")
+                    }
                 },
                 // They are kept before any intent names them: only a ClickHouse that lost data does not have them.
-                Ok(None) => tracing::error!(hash = intent.meters, "the meters of a batch that was begun are not in ClickHouse"),
-                Err(error) => tracing::warn!(error = %chain(&error), "reading the meters of a batch that was begun"),
+                Ok(None) => tracing::error!(
+                    hash = intent.meters,
+                    "the meters of a batch that was begun are not in ClickHouse"
+                ),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "reading the meters of a batch that was begun")
+                }
             }
             self.wait(&mut pause).await?;
         }
@@ -313,7 +364,8 @@ impl Worker {
         let mut catalogue = self.fresh_catalogue().await?;
         self.pace.begun(Instant::now());
         let records = self.assignment.buffer.take(Pace::RECORDS_MAX, Pace::BYTES_MAX);
-        let (Some(first), Some(last)) = (records.first().map(|r| r.offset), records.last().map(|r| r.offset)) else {
+        let (Some(first), Some(last)) = (records.first().map(|r| r.offset), records.last().map(|r| r.offset))
+        else {
             return Ok(());
         };
         let taken = Instant::now();
@@ -327,7 +379,11 @@ impl Worker {
         }
         let meters = catalogue.meters.clone();
         self.keep_meters(&meters).await?;
-        let intent = Intent { stored_at_us: self.next_stored_at(), meters: meters.hash().to_owned(), work: Work::Records { last } };
+        let intent = Intent {
+            stored_at_us: self.next_stored_at(),
+            meters: meters.hash().to_owned(),
+            work: Work::Records { last },
+        };
         let prepared = self.decide(read, Attempt::First, first, intent, meters, &catalogue).await?;
         self.carry_out(prepared).await
     }
@@ -348,10 +404,16 @@ impl Worker {
         let count = records.len();
         let prepared = self
             .with_index(move |index| {
-                let identities: Vec<u128> = records.iter().filter_map(|r| r.outcome.as_ref().ok()).map(|r| r.identity).collect();
+                let identities: Vec<u128> =
+                    records.iter().filter_map(|r| r.outcome.as_ref().ok()).map(|r| r.identity).collect();
                 let known: HashMap<u128, Known> = index.look_up(&identities)?;
-                let circumstances =
-                    Circumstances { partition, attempt, known: &known, meters: &meters, subscriptions: &subscriptions };
+                let circumstances = Circumstances {
+                    partition,
+                    attempt,
+                    known: &known,
+                    meters: &meters,
+                    subscriptions: &subscriptions,
+                };
                 let decision = decide(records, &circumstances);
                 let mut prepared = prepare(&topic, partition, begin, intent, decision);
                 prepared.counts.records = count as u64;
@@ -435,7 +497,10 @@ pub fn now_us() -> i64 {
 }
 
 fn unreadable(error: &IndexError) -> meridian_usage_store::UsageStoreError {
-    meridian_usage_store::UsageStoreError::Unreadable { doing: "filling the dedupe index", problem: chain(error) }
+    meridian_usage_store::UsageStoreError::Unreadable {
+        doing: "filling the dedupe index",
+        problem: chain(error),
+    }
 }
 
 /// Why a partition is not prepared yet.

@@ -60,7 +60,11 @@ impl Worker {
             let work = Work::Release { after, through: through.clone() };
             let intent = Intent { stored_at_us, meters: meters.hash().to_owned(), work };
             self.carry_out_release(position, intent, decision).await?;
-            tracing::info!(partition = self.assignment.partition, count, "quarantined events decided by the new catalogue");
+            tracing::info!(
+                partition = self.assignment.partition,
+                count,
+                "quarantined events decided by the new catalogue"
+            );
         }
         self.sweeping = Some((meters.hash().to_owned(), through));
         Ok(())
@@ -68,14 +72,21 @@ impl Worker {
 
     /// The piece that an intent names, after a crash.
     pub(crate) async fn release_again(&mut self, intent: Intent, meters: &Meters) -> Result<(), Stopped> {
-        let (Work::Release { after, through }, Some(position)) = (&intent.work, self.position) else { return Ok(()) };
+        let (Work::Release { after, through }, Some(position)) = (&intent.work, self.position) else {
+            return Ok(());
+        };
         let candidates = self.candidates(meters, after, Some(through), intent.stored_at_us).await?;
         let subscriptions = self.fresh_catalogue().await?.subscriptions.clone();
         let decision = decide_again(candidates, meters, &subscriptions);
         self.carry_out_release(position, intent, decision).await
     }
 
-    async fn carry_out_release(&mut self, position: i64, intent: Intent, decision: Decision) -> Result<(), Stopped> {
+    async fn carry_out_release(
+        &mut self,
+        position: i64,
+        intent: Intent,
+        decision: Decision,
+    ) -> Result<(), Stopped> {
         let _permit = self.permit().await;
         // Rows of this piece are stored as of its instant; until they are all there, nothing later may be called processed.
         self.progress.releasing(Some(intent.stored_at_us));
@@ -120,7 +131,11 @@ fn place(candidate: &ReleaseCandidate) -> Place {
 }
 
 /// Pure, like `decide`: rows for what can be decided now. What stays as it is leaves no row.
-pub fn decide_again(candidates: Vec<ReleaseCandidate>, meters: &Meters, subscriptions: &Subscriptions) -> Decision {
+pub fn decide_again(
+    candidates: Vec<ReleaseCandidate>,
+    meters: &Meters,
+    subscriptions: &Subscriptions,
+) -> Decision {
     let mut decision = Decision::default();
     for candidate in candidates {
         // These bytes were an event once; a release that cannot read them any more leaves them where they are.
@@ -131,7 +146,8 @@ pub fn decide_again(candidates: Vec<ReleaseCandidate>, meters: &Meters, subscrip
         let read = ReadEvent { identity: event.identity_hash(), payload_hash: event.payload_hash(), event };
         let counting = meters.counting(read.event.tenant.as_str(), &read.event.event_type);
         let unknown = candidate.reason == reason::UNKNOWN_METER;
-        let deciding: Vec<&Meter> = counting.into_iter().filter(|m| unknown || m.name == candidate.meter).collect();
+        let deciding: Vec<&Meter> =
+            counting.into_iter().filter(|m| unknown || m.name == candidate.meter).collect();
         let counted: Vec<Counted> =
             deciding.iter().map(|meter| value(meter, &read, candidate.offset, subscriptions)).collect();
         release(candidate, counted, &mut decision);
@@ -142,7 +158,8 @@ pub fn decide_again(candidates: Vec<ReleaseCandidate>, meters: &Meters, subscrip
 /// Takes over what the meters said of one quarantined row, unless it is what was said before.
 fn release(candidate: ReleaseCandidate, counted: Vec<Counted>, decision: &mut Decision) {
     let unchanged = |row: &QuarantinedRow| row.reason == candidate.reason && row.meter == candidate.meter;
-    let stays = counted.is_empty() || counted.iter().any(|c| matches!(c, Counted::Quarantined(row) if unchanged(row)));
+    let stays = counted.is_empty()
+        || counted.iter().any(|c| matches!(c, Counted::Quarantined(row) if unchanged(row)));
     if stays {
         return;
     }

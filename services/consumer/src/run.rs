@@ -62,13 +62,20 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         draining: draining.clone(),
         permits: Arc::new(Semaphore::new(config.flushes_at_once)),
         index_directory: config.index_directory.clone(),
-        index_cache_bytes: (config.index_cache_bytes / usize::try_from(config.kafka.partitions.max(1))?).max(1 << 20),
+        index_cache_bytes: (config.index_cache_bytes / usize::try_from(config.kafka.partitions.max(1))?)
+            .max(1 << 20),
         kept_meters: Arc::default(),
     };
     let followed: Followed = Arc::default();
     let progress_health = process.health.report_only("progress");
-    let reports =
-        tokio::spawn(progress::report(kafka, records, metrics, progress_health, followed.clone(), closing.clone()));
+    let reports = tokio::spawn(progress::report(
+        kafka,
+        records,
+        metrics,
+        progress_health,
+        followed.clone(),
+        closing.clone(),
+    ));
 
     let mut workers = JoinSet::new();
     let outcome = loop {
@@ -88,7 +95,9 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     closing.cancel();
     reports.await.context("the reporter of progress")?;
     fresh.await.context("the reader of the catalogue")?;
-    tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow::anyhow!("the Kafka thread died"))?;
+    tokio::task::spawn_blocking(move || thread.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the Kafka thread died"))?;
     outcome
 }
 
@@ -110,7 +119,11 @@ fn connect_postgres(config: &Config) -> anyhow::Result<Records> {
 }
 
 /// Before the group is joined: whoever cannot store should not be given partitions.
-async fn wait_for_stores(store: &UsageStore, catalogue: &CatalogueWatch, process: &Process) -> anyhow::Result<()> {
+async fn wait_for_stores(
+    store: &UsageStore,
+    catalogue: &CatalogueWatch,
+    process: &Process,
+) -> anyhow::Result<()> {
     let clickhouse = process.health.report_only("clickhouse");
     let mut pause = Pause::default();
     while let Err(error) = store.check_schema().await {
@@ -129,7 +142,8 @@ fn adopt(
     assignment: Assignment,
 ) {
     let progress = Arc::new(PartitionProgress::new(assignment.partition));
-    let mut all: std::sync::MutexGuard<'_, HashMap<_, _>> = followed.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all: std::sync::MutexGuard<'_, HashMap<_, _>> =
+        followed.lock().unwrap_or_else(PoisonError::into_inner);
     all.insert(assignment.partition, progress.clone());
     drop(all);
     let worker = Worker::new(shared.clone(), assignment.clone(), progress.clone());

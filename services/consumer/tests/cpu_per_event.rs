@@ -29,10 +29,18 @@ async fn cpu_of_an_event() {
     let clickhouse_cpu = clickhouse_cpu(&world).await - clickhouse_before;
     assert_eq!(consumer.terminate().await, Some(0));
     world.is_exact(u64::from(events)).await;
+    let index = world.index_bytes(1) / u64::from(events);
     let per_event = |seconds: f64| seconds * 1e6 / f64::from(events);
     println!("{events} events, 3 rows each (raw, 2 processed) and their roll-ups, in {took:.1} s");
-    println!("consumer    {:6.2} µs of CPU an event, {memory} MiB resident at the end", per_event(consumer_cpu));
-    println!("ClickHouse  {:6.2} µs of CPU an event (inserts, roll-up, merges meanwhile)", per_event(clickhouse_cpu));
+    println!(
+        "consumer    {:6.2} µs of CPU an event, {memory} MiB resident at the end",
+        per_event(consumer_cpu)
+    );
+    println!(
+        "ClickHouse  {:6.2} µs of CPU an event (inserts, roll-up, merges meanwhile)",
+        per_event(clickhouse_cpu)
+    );
+    println!("dedupe index {index} bytes on disk an id");
     println!("ratio       {:6.2}", consumer_cpu / clickhouse_cpu);
     world.drop().await;
 }

@@ -27,7 +27,10 @@ async fn events_are_stored_counted_and_seen_within_two_seconds() {
     world.reaches("raw_events", 2_001, Duration::from_secs(2)).await;
     world.is_exact(2_001).await;
     // And the pipeline says so: progress passes now.
-    let now_us = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()).unwrap();
+    let now_us = i64::try_from(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros(),
+    )
+    .unwrap();
     let sources: Vec<String> = (0..world::PARTITIONS).map(|p| format!("kafka/{p}")).collect();
     let begun = std::time::Instant::now();
     while world.records.processed_through(&sources).await.unwrap().unwrap_or(0) < now_us {
@@ -61,9 +64,12 @@ async fn duplicates_conflicts_and_poison_are_told_apart_and_block_nothing() {
     world.reaches("event_conflicts", 50, SOON).await;
     world.reaches("quarantined_events", 6, SOON).await;
     world.reaches("raw_events", 303, SOON).await;
-    let calls: u64 = world.ask("SELECT sum(events) FROM usage_by_minute WHERE endsWith(meter, '.calls')").await;
+    let calls: u64 =
+        world.ask("SELECT sum(events) FROM usage_by_minute WHERE endsWith(meter, '.calls')").await;
     assert_eq!(calls, 301, "p1 is a call all the same; only its bytes cannot be summed");
-    let bytes: String = world.ask("SELECT toString(sum(quantity_sum)) FROM usage_by_minute WHERE endsWith(meter, '.bytes')").await;
+    let bytes: String = world
+        .ask("SELECT toString(sum(quantity_sum)) FROM usage_by_minute WHERE endsWith(meter, '.bytes')")
+        .await;
     assert_eq!(bytes, "900");
     world.drop().await;
 }
@@ -207,7 +213,10 @@ async fn clickhouse_killed_and_away_is_waited_for_in_bounded_memory() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     let after = consumer.memory_kib();
     stores("start", &["clickhouse"]);
-    assert!(after < before + 24 * 1_024, "memory grew from {before} to {after} KiB while ClickHouse was away");
+    assert!(
+        after < before + 24 * 1_024,
+        "memory grew from {before} to {after} KiB while ClickHouse was away"
+    );
     world.reaches("raw_events", 60_000, 2 * SOON).await;
     world.is_exact(60_000).await;
     world.drop().await;
@@ -256,7 +265,10 @@ async fn a_lost_index_is_filled_again_and_knows_every_id() {
 async fn quarantined_events_count_once_when_their_meter_is_made() {
     let world = World::make("release").await;
     let logins = |ids: std::ops::Range<u32>| -> Vec<Vec<u8>> {
-        ids.map(|id| world.event(format!("login-{id}"), "login", MARCH + i64::from(id), json!({"user": id % 7}))).collect()
+        ids.map(|id| {
+            world.event(format!("login-{id}"), "login", MARCH + i64::from(id), json!({"user": id % 7}))
+        })
+        .collect()
     };
     let mut consumer = world.consumer().start(1);
     world.produce(&logins(0..500)).await;
@@ -267,7 +279,12 @@ async fn quarantined_events_count_once_when_their_meter_is_made() {
         let mut crashing = world.consumer().crashing_at(point).start(1);
         let meter = format!("seats-{}", point.len());
         if point == "after-intent" {
-            world.put_meter(&meter, json!({"eventType": "login", "aggregation": "UniqueCount", "valueProperty": "user"})).await;
+            world
+                .put_meter(
+                    &meter,
+                    json!({"eventType": "login", "aggregation": "UniqueCount", "valueProperty": "user"}),
+                )
+                .await;
         }
         crashing.ended(SOON).await;
     }
@@ -276,7 +293,8 @@ async fn quarantined_events_count_once_when_their_meter_is_made() {
     world.reaches("processed_events", 500, SOON).await;
     world.produce(&logins(0..510)).await;
     world.reaches("processed_events", 510, SOON).await;
-    let (events, users): (u64, u64) = world.ask("SELECT sum(events), uniqExactMerge(unique_values) FROM usage_by_minute").await;
+    let (events, users): (u64, u64) =
+        world.ask("SELECT sum(events), uniqExactMerge(unique_values) FROM usage_by_minute").await;
     assert_eq!((events, users), (510, 7));
     world.drop().await;
 }

@@ -12,7 +12,9 @@ pub enum UsageStoreError {
     #[error("ClickHouse refused {doing}: {reason}")]
     Refused { doing: &'static str, code: Option<u32>, reason: String },
     /// The insert came after its own deadline and was refused by the server's clock (see `insert.rs`).
-    #[error("the insert into {table} arrived after its deadline and was refused; if it repeats, the clocks of this machine and ClickHouse differ")]
+    #[error(
+        "the insert into {table} arrived after its deadline and was refused; if it repeats, the clocks of this machine and ClickHouse differ"
+    )]
     TooLate { table: &'static str },
     /// The store's schema is newer or older than this program knows.
     #[error("the ClickHouse schema is at version {found}, this program knows {known}: {advice}")]

@@ -158,7 +158,14 @@ impl StoredBatch {
             structure = block.structure.replace('\'', "\\'"),
         );
         let token = self.token.for_table(table);
-        Some(EncodedInsert { table, token, sql, topic: self.token.topic.clone(), rows: block.rows, body: block.body })
+        Some(EncodedInsert {
+            table,
+            token,
+            sql,
+            topic: self.token.topic.clone(),
+            rows: block.rows,
+            body: block.body,
+        })
     }
 }
 
@@ -184,7 +191,11 @@ impl UsageStore {
 
     /// Stores the rows, or finds that they are stored already. After an error nothing is known, and the same call is right
     /// again; it may take effect until its deadline.
-    pub async fn insert(&self, insert: &EncodedInsert, deadline: Deadline) -> Result<InsertReport, UsageStoreError> {
+    pub async fn insert(
+        &self,
+        insert: &EncodedInsert,
+        deadline: Deadline,
+    ) -> Result<InsertReport, UsageStoreError> {
         let mut request = self
             .client
             .insert_formatted_with(insert.sql.clone())

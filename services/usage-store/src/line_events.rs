@@ -92,9 +92,12 @@ impl UsageStore {
     ) -> Result<LineEventsPage, UsageStoreError> {
         let doing = "reading the events of a line";
         let limit = limit.clamp(1, PAGE_EVENTS_MAX);
-        let stored = query.stored_before_us.map(|us| format!("AND stored_at < {}", instant(us))).unwrap_or_default();
+        let stored =
+            query.stored_before_us.map(|us| format!("AND stored_at < {}", instant(us))).unwrap_or_default();
         let after = after
-            .map(|at| format!("AND (time, identity) > ({}, toUInt128('{}'))", instant(at.time_us), at.identity))
+            .map(|at| {
+                format!("AND (time, identity) > ({}, toUInt128('{}'))", instant(at.time_us), at.identity)
+            })
             .unwrap_or_default();
         let sql = format!(
             "SELECT source, id, project, toUnixTimestamp64Micro(time) AS time_us,
@@ -113,7 +116,8 @@ impl UsageStore {
         let mut rows = answered(doing, question.fetch_all::<EventRow>()).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|r| EventCursor { time_us: r.time_us, identity: r.identity });
+        let next =
+            rows.last().filter(|_| more).map(|r| EventCursor { time_us: r.time_us, identity: r.identity });
         let mut properties = self.properties_of(scope, &rows).await?;
         let events = rows
             .into_iter()
@@ -126,9 +130,14 @@ impl UsageStore {
     }
 
     /// What was sent, for the events of one page: from the raw table by identity, of which the bloom filter knows the place.
-    async fn properties_of(&self, scope: &Scope, rows: &[EventRow]) -> Result<HashMap<u128, String>, UsageStoreError> {
+    async fn properties_of(
+        &self,
+        scope: &Scope,
+        rows: &[EventRow],
+    ) -> Result<HashMap<u128, String>, UsageStoreError> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(HashMap::new()) };
-        let identities: Vec<String> = rows.iter().map(|row| format!("toUInt128('{}')", row.identity)).collect();
+        let identities: Vec<String> =
+            rows.iter().map(|row| format!("toUInt128('{}')", row.identity)).collect();
         let sql = format!(
             "SELECT identity, properties FROM raw_events
              WHERE tenant = ? AND time >= {} AND time <= {} AND identity IN ({})",

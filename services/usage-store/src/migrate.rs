@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn every_table_drops_a_repeated_block() {
-        for statement in MIGRATIONS.iter().flat_map(|m| statements(m.sql)).filter(|s| s.starts_with("CREATE TABLE")) {
+        for statement in
+            MIGRATIONS.iter().flat_map(|m| statements(m.sql)).filter(|s| s.starts_with("CREATE TABLE"))
+        {
             assert!(statement.contains("non_replicated_deduplication_window"), "{statement}");
         }
     }

@@ -33,7 +33,12 @@ pub(crate) struct EncodedBlock {
 impl Block {
     /// `row_bytes`: a guess that saves growing the buffer.
     pub fn new(rows: usize, row_bytes: usize) -> Self {
-        Self { rows, columns: Vec::new(), structure: Vec::new(), data: BytesMut::with_capacity(rows * row_bytes + 1024) }
+        Self {
+            rows,
+            columns: Vec::new(),
+            structure: Vec::new(),
+            data: BytesMut::with_capacity(rows * row_bytes + 1024),
+        }
     }
 
     pub fn i32(&mut self, name: &str, values: impl Iterator<Item = i32>) {
@@ -123,7 +128,13 @@ impl Block {
         EncodedBlock { rows: self.rows, columns: self.columns, structure, body: body.freeze() }
     }
 
-    fn fixed<T>(&mut self, name: &str, kind: &str, values: impl Iterator<Item = T>, put: impl FnMut(&mut BytesMut, T)) {
+    fn fixed<T>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        values: impl Iterator<Item = T>,
+        put: impl FnMut(&mut BytesMut, T),
+    ) {
         self.declare(name, kind);
         let written = self.put_all(values, put);
         self.complete(name, written);
@@ -136,7 +147,11 @@ impl Block {
         self.structure.push(format!("{name} {kind}"));
     }
 
-    fn put_all<T>(&mut self, values: impl Iterator<Item = T>, mut put: impl FnMut(&mut BytesMut, T)) -> usize {
+    fn put_all<T>(
+        &mut self,
+        values: impl Iterator<Item = T>,
+        mut put: impl FnMut(&mut BytesMut, T),
+    ) -> usize {
         let mut written = 0;
         for value in values {
             put(&mut self.data, value);

@@ -85,10 +85,12 @@ pub(crate) async fn chunk_usage(
     let rows = answered("reading the usage of periods", question.fetch_all::<TotalRow>()).await?;
     let mut totals: Vec<UsageTotal> = keys.iter().cloned().map(UsageTotal::none).collect();
     for row in rows {
-        let total = totals.get_mut(row.n as usize).ok_or_else(|| unreadable(format!("key number {}", row.n)))?;
+        let total =
+            totals.get_mut(row.n as usize).ok_or_else(|| unreadable(format!("key number {}", row.n)))?;
         total.events = row.events;
         total.sum = Decimal::from_str(&row.sum).ok();
-        total.max = Some(Decimal::from_str(&row.max).map_err(|e| unreadable(format!("maximum {}: {e}", row.max)))?);
+        total.max =
+            Some(Decimal::from_str(&row.max).map_err(|e| unreadable(format!("maximum {}: {e}", row.max)))?);
         total.unique = row.unique;
     }
     Ok(totals)
@@ -155,7 +157,16 @@ impl Span {
 
     fn bound<'a>(&self, key: &'a PeriodKey) -> (u32, &'a str, &'a str, &'a str, i64, i64, i64, i64) {
         let (tenant, meter, customer) = (key.tenant.as_str(), key.meter.as_str(), key.customer.as_str());
-        (self.index, tenant, meter, customer, self.start_us, self.end_us, self.whole_start_us, self.whole_end_us)
+        (
+            self.index,
+            tenant,
+            meter,
+            customer,
+            self.start_us,
+            self.end_us,
+            self.whole_start_us,
+            self.whole_end_us,
+        )
     }
 }
 
@@ -190,8 +201,10 @@ fn question(spans: &[Span], stored_before_us: Option<i64>) -> String {
     }
     let cut: BTreeSet<(i64, i64)> = spans.iter().flat_map(Span::cut_minutes).collect();
     if !cut.is_empty() {
-        let ranges: Vec<String> =
-            cut.iter().map(|&(from, to)| format!("p.time >= {} AND p.time < {}", instant(from), instant(to))).collect();
+        let ranges: Vec<String> = cut
+            .iter()
+            .map(|&(from, to)| format!("p.time >= {} AND p.time < {}", instant(from), instant(to)))
+            .collect();
         let stored = cutoff.map(|us| format!(" AND p.stored_at < {}", instant(us))).unwrap_or_default();
         parts.push(events(&format!("NOT ({WHOLE}) AND ({}){stored}", ranges.join(" OR "))));
     }
@@ -263,9 +276,15 @@ mod tests {
 
     #[test]
     fn each_aggregation_takes_its_own_figure_and_an_overflow_is_no_number() {
-        let total = UsageTotal { events: 7, max: Some(Decimal::ONE), unique: 3, ..UsageTotal::none(key(0, 1)) };
+        let total =
+            UsageTotal { events: 7, max: Some(Decimal::ONE), unique: 3, ..UsageTotal::none(key(0, 1)) };
         let said = |total: &UsageTotal, kind| total.quantity(kind).map(|quantity| quantity.0.to_string());
-        let kinds = [AggregationKind::Count, AggregationKind::Sum, AggregationKind::Max, AggregationKind::UniqueCount];
+        let kinds = [
+            AggregationKind::Count,
+            AggregationKind::Sum,
+            AggregationKind::Max,
+            AggregationKind::UniqueCount,
+        ];
         assert_eq!(kinds.map(|kind| said(&total, kind).unwrap()), ["7", "0", "1", "3"]);
         assert_eq!(said(&UsageTotal { sum: None, ..total }, AggregationKind::Sum), Err(Overflow));
         assert_eq!(said(&UsageTotal::none(key(0, 1)), AggregationKind::Max).unwrap(), "0");

@@ -76,9 +76,11 @@ impl UsageStore {
             from = instant(from),
             to = instant(to),
         );
-        let question = scope.client(&self.client).query(&sql).bind(tenant).bind(meter).bind(customer).bind(tenant);
+        let question =
+            scope.client(&self.client).query(&sql).bind(tenant).bind(meter).bind(customer).bind(tenant);
         let (events, sum, max, unique, doubled) =
-            answered("proving usage from events", question.fetch_one::<(u64, String, String, u64, u64)>()).await?;
+            answered("proving usage from events", question.fetch_one::<(u64, String, String, u64, u64)>())
+                .await?;
         Ok((ProvenUsage { events, sum, max, unique }, doubled))
     }
 
@@ -98,7 +100,8 @@ impl UsageStore {
             seconds(from),
             seconds(to)
         );
-        let question = scope.client(&self.client).query(&sql).bind(scope.tenant().as_str()).bind(meter).bind(customer);
+        let question =
+            scope.client(&self.client).query(&sql).bind(scope.tenant().as_str()).bind(meter).bind(customer);
         answered("proving usage from roll-ups", question.fetch_one::<ProvenUsage>()).await
     }
 }

@@ -102,7 +102,8 @@ impl UsageStore {
         }
         let rows = answered(doing, question.fetch_all::<QuarantineRow>()).await?;
         let more = rows.len() > limit as usize;
-        let events: Vec<QuarantinedEvent> = rows.into_iter().take(limit as usize).map(QuarantineRow::event).collect();
+        let events: Vec<QuarantinedEvent> =
+            rows.into_iter().take(limit as usize).map(QuarantineRow::event).collect();
         let next = events.last().filter(|_| more).map(|event| QuarantineCursor {
             stored_at_us: event.stored_at_us,
             partition: event.kafka_partition,

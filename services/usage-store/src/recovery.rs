@@ -97,8 +97,18 @@ impl UsageStore {
     }
 
     /// The latest `stored_at` of each table that a partition's batches write, so that a new owner continues above it.
-    pub async fn partition_stored(&self, topic: &str, partition: i32) -> Result<PartitionStored, UsageStoreError> {
-        let tables = ["raw_events", "processed_events", "quarantined_events", "event_conflicts", "quarantine_releases"];
+    pub async fn partition_stored(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<PartitionStored, UsageStoreError> {
+        let tables = [
+            "raw_events",
+            "processed_events",
+            "quarantined_events",
+            "event_conflicts",
+            "quarantine_releases",
+        ];
         let newest: Vec<String> = tables
             .iter()
             .map(|table| {
@@ -115,10 +125,16 @@ impl UsageStore {
     }
 
     /// Quarantined rows of a partition that are not released, in the order of (stored_at, offset, meter).
-    pub async fn release_candidates(&self, query: &ReleaseQuery) -> Result<Vec<ReleaseCandidate>, UsageStoreError> {
+    pub async fn release_candidates(
+        &self,
+        query: &ReleaseQuery,
+    ) -> Result<Vec<ReleaseCandidate>, UsageStoreError> {
         let through = match &query.through {
             Some((stored, offset, _)) => {
-                format!("AND (q.stored_at, q.kafka_offset, q.meter) <= ({}, {offset}, {{through_meter:String}})", instant(*stored))
+                format!(
+                    "AND (q.stored_at, q.kafka_offset, q.meter) <= ({}, {offset}, {{through_meter:String}})",
+                    instant(*stored)
+                )
             }
             None => String::new(),
         };
@@ -140,7 +156,8 @@ impl UsageStore {
             after_offset = query.after.1,
             limit = query.limit,
         );
-        let mut question = self.client.query_raw(&sql).param("topic", &query.topic).param("after_meter", &query.after.2);
+        let mut question =
+            self.client.query_raw(&sql).param("topic", &query.topic).param("after_meter", &query.after.2);
         question = question.param("event_types", &query.event_types);
         if let Some((_, _, meter)) = &query.through {
             question = question.param("through_meter", meter);
@@ -165,7 +182,8 @@ impl UsageStore {
     }
 
     pub async fn kept_meters(&self, hash: &str) -> Result<Option<String>, UsageStoreError> {
-        let question = self.client.query("SELECT meters FROM meter_snapshots WHERE hash = ? LIMIT 1").bind(hash);
+        let question =
+            self.client.query("SELECT meters FROM meter_snapshots WHERE hash = ? LIMIT 1").bind(hash);
         answered("reading a snapshot of the meters", question.fetch_optional::<String>()).await
     }
 }

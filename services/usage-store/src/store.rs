@@ -55,7 +55,11 @@ impl UsageStore {
 
     /// Answers, with our user. For readiness that is reported and never gates.
     pub async fn ping(&self) -> Result<(), UsageStoreError> {
-        let one: u8 = answered("asking whether ClickHouse is alive", self.client.query("SELECT toUInt8(1)").fetch_one()).await?;
+        let one: u8 = answered(
+            "asking whether ClickHouse is alive",
+            self.client.query("SELECT toUInt8(1)").fetch_one(),
+        )
+        .await?;
         debug_assert_eq!(one, 1);
         Ok(())
     }

@@ -12,8 +12,8 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde::Deserialize;
 
 use crate::{
-    ClickHouseOptions, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery, StoredBatch, Token, UsageStore,
-    UsageStoreError, Window,
+    ClickHouseOptions, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery, StoredBatch,
+    Token, UsageStore, UsageStoreError, Window,
     insert::Deadline,
     rows::{ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow},
 };
@@ -32,7 +32,8 @@ impl Database {
     async fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let variable = |name: &str| {
-            std::env::var(format!("MERIDIAN_CLICKHOUSE_{name}")).expect(r#"run: eval "$(e2e/stores/env)" first"#)
+            std::env::var(format!("MERIDIAN_CLICKHOUSE_{name}"))
+                .expect(r#"run: eval "$(e2e/stores/env)" first"#)
         };
         let name = format!("usage_store_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let store = UsageStore::connect(&ClickHouseOptions {
@@ -64,7 +65,14 @@ impl Database {
 
 fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBatch {
     let token = Token { topic: "events".into(), partition, range: range.into(), stored_at_us };
-    StoredBatch { token, raw: vec![], processed: vec![], quarantined: vec![], conflicts: vec![], releases: vec![] }
+    StoredBatch {
+        token,
+        raw: vec![],
+        processed: vec![],
+        quarantined: vec![],
+        conflicts: vec![],
+        releases: vec![],
+    }
 }
 
 fn processed(customer: &str, time_us: i64, units: i128, offset: i64) -> ProcessedEventRow {
@@ -121,7 +129,13 @@ async fn migrating_twice_applies_everything_once() {
 #[tokio::test]
 async fn a_store_of_a_newer_release_is_not_migrated_by_an_older_one() {
     let database = Database::make().await;
-    database.store.client.query("INSERT INTO schema_migrations (version, name) VALUES (900, 'later')").execute().await.unwrap();
+    database
+        .store
+        .client
+        .query("INSERT INTO schema_migrations (version, name) VALUES (900, 'later')")
+        .execute()
+        .await
+        .unwrap();
     assert!(matches!(database.store.migrate().await, Err(UsageStoreError::SchemaVersion { found: 900, .. })));
     database.store.check_schema().await.unwrap();
     database.drop().await;
@@ -250,7 +264,9 @@ async fn quarantine_conflicts_and_releases_are_stored_and_read_back() {
         offset: 9,
     };
     let rows = vec![quarantined("", 7), quarantined("", 8), quarantined("m", 9)];
-    database.insert(&StoredBatch { quarantined: rows, conflicts: vec![conflict], ..batch(3, "7-9", MARCH) }).await;
+    database
+        .insert(&StoredBatch { quarantined: rows, conflicts: vec![conflict], ..batch(3, "7-9", MARCH) })
+        .await;
     assert_eq!(database.count("event_conflicts").await, 1);
 
     let page = database.store.quarantine(&scope("acme"), None, 2).await.unwrap();
@@ -274,7 +290,8 @@ async fn quarantine_conflicts_and_releases_are_stored_and_read_back() {
     let through = Some((MARCH, 8, String::new()));
     assert_eq!(database.store.release_candidates(&query(&["call"], through.clone())).await.unwrap().len(), 2);
 
-    let release = ReleaseRow { quarantined_at_us: MARCH, meter: String::new(), outcome: "processed".into(), offset: 7 };
+    let release =
+        ReleaseRow { quarantined_at_us: MARCH, meter: String::new(), outcome: "processed".into(), offset: 7 };
     database.insert(&StoredBatch { releases: vec![release], ..batch(3, "release", MARCH + 10) }).await;
     let again = database.store.release_candidates(&query(&["call"], through)).await.unwrap();
     assert_eq!(again.len(), 2, "the release itself, made again, sees what it saw the first time");
@@ -299,10 +316,13 @@ async fn a_repeated_insert_changes_neither_tables_nor_roll_ups() {
     let other = StoredBatch { processed: vec![processed("c", MARCH, 9, 7)], ..batch(3, "0-499", MARCH) };
     database.insert(&other).await;
     assert_eq!((database.count("processed_events").await, database.count("raw_events").await), (500, 1));
-    let events: u64 = database.store.client.query("SELECT sum(events) FROM usage_by_minute").fetch_one().await.unwrap();
+    let events: u64 =
+        database.store.client.query("SELECT sum(events) FROM usage_by_minute").fetch_one().await.unwrap();
     assert_eq!(events, 500);
     // The same range stored at another instant is of another log: it is not dropped.
-    database.insert(&StoredBatch { token: Token { stored_at_us: MARCH + 1, ..other.token.clone() }, ..other }).await;
+    database
+        .insert(&StoredBatch { token: Token { stored_at_us: MARCH + 1, ..other.token.clone() }, ..other })
+        .await;
     assert_eq!(database.count("processed_events").await, 501);
     database.drop().await;
 }
@@ -351,7 +371,9 @@ fn expected(facts: &[Fact], key: &PeriodKey, cutoff: Option<i64>) -> (u64, i128,
     let inside: Vec<&Fact> = facts
         .iter()
         .filter(|f| format!("it's {}", f.customer) == key.customer)
-        .filter(|f| key.start_us <= f.time_us && f.time_us < key.end_us && cutoff.is_none_or(|at| f.stored_us < at))
+        .filter(|f| {
+            key.start_us <= f.time_us && f.time_us < key.end_us && cutoff.is_none_or(|at| f.stored_us < at)
+        })
         .collect();
     let unique: BTreeSet<u8> = inside.iter().filter_map(|f| f.unique).collect();
     let max = inside.iter().map(|f| f.units).max();
@@ -368,11 +390,13 @@ fn usage_of_periods_is_what_the_events_say_live_and_as_of_any_cutoff() {
     let outcome = runner.run(&input, |(facts, keys, cutoff)| {
         // A tenant for each case: its usage is its own, and the cases before it are there to be kept apart.
         let tenant = format!("case-{}", case.fetch_add(1, Ordering::Relaxed));
-        let keys: Vec<PeriodKey> = keys.into_iter().map(|key| PeriodKey { tenant: tenant.clone(), ..key }).collect();
+        let keys: Vec<PeriodKey> =
+            keys.into_iter().map(|key| PeriodKey { tenant: tenant.clone(), ..key }).collect();
         runtime.block_on(async {
             let mut by_stored: BTreeMap<i64, Vec<ProcessedEventRow>> = BTreeMap::new();
             for (offset, fact) in facts.iter().enumerate() {
-                let row = processed(&format!("it's {}", fact.customer), fact.time_us, fact.units, offset as i64);
+                let row =
+                    processed(&format!("it's {}", fact.customer), fact.time_us, fact.units, offset as i64);
                 let unique_value = fact.unique.map(|u| u.to_string());
                 let row = ProcessedEventRow { tenant: tenant.clone(), unique_value, ..row };
                 by_stored.entry(fact.stored_us).or_default().push(row);
@@ -383,7 +407,8 @@ fn usage_of_periods_is_what_the_events_say_live_and_as_of_any_cutoff() {
             let query = PeriodQuery { keys: keys.clone(), stored_before_us: cutoff };
             let totals = database.store.period_usage(&query).await.unwrap();
             for (key, total) in keys.iter().zip(totals) {
-                let found = (total.events, total.sum.unwrap().units(), total.max.map(Decimal::units), total.unique);
+                let found =
+                    (total.events, total.sum.unwrap().units(), total.max.map(Decimal::units), total.unique);
                 prop_assert_eq!(found, expected(&facts, key, cutoff), "{:?} cutoff {:?}", key, cutoff);
             }
             Ok(())
@@ -399,7 +424,13 @@ async fn a_sum_beyond_38_digits_is_named_and_never_wraps() {
     let most = Decimal::MAX.units();
     let rows = (0..3).map(|n| processed("c", MARCH, most, n)).collect();
     database.insert(&StoredBatch { processed: rows, ..batch(1, "0-2", MARCH) }).await;
-    let key = PeriodKey { tenant: "acme".into(), customer: "c".into(), meter: "api-calls".into(), start_us: MARCH, end_us: MARCH + HOUR };
+    let key = PeriodKey {
+        tenant: "acme".into(),
+        customer: "c".into(),
+        meter: "api-calls".into(),
+        start_us: MARCH,
+        end_us: MARCH + HOUR,
+    };
     for cutoff in [None, Some(MARCH + 1)] {
         let query = PeriodQuery { keys: vec![key.clone()], stored_before_us: cutoff };
         let total = database.store.period_usage(&query).await.unwrap().remove(0);
@@ -412,12 +443,17 @@ async fn a_sum_beyond_38_digits_is_named_and_never_wraps() {
 async fn a_tenant_sees_its_own_usage_only_even_when_a_query_forgets_to_say_so() {
     let database = Database::make().await;
     let other = ProcessedEventRow { tenant: "globex".into(), ..processed("c", MARCH, 5, 2) };
-    let rows = StoredBatch { processed: vec![processed("c", MARCH, 3, 1), other], raw: vec![raw("a", MARCH, 1)], ..batch(1, "1-2", MARCH) };
+    let rows = StoredBatch {
+        processed: vec![processed("c", MARCH, 3, 1), other],
+        raw: vec![raw("a", MARCH, 1)],
+        ..batch(1, "1-2", MARCH)
+    };
     database.insert(&rows).await;
     for (tenant, count) in [("acme", 1u64), ("globex", 1), ("initech", 0)] {
         for table in ["processed_events", "usage_by_minute"] {
             let forgetful = format!("SELECT count() FROM {table}");
-            let seen: u64 = scope(tenant).client(&database.store.client).query(&forgetful).fetch_one().await.unwrap();
+            let seen: u64 =
+                scope(tenant).client(&database.store.client).query(&forgetful).fetch_one().await.unwrap();
             assert_eq!(seen, count, "{tenant} {table}");
         }
     }
@@ -427,7 +463,10 @@ async fn a_tenant_sees_its_own_usage_only_even_when_a_query_forgets_to_say_so() 
 #[tokio::test]
 async fn a_series_has_a_point_for_each_window_with_usage() {
     let database = Database::make().await;
-    let rows = [0, 10, MINUTE, HOUR, 26 * HOUR].iter().zip(0..).map(|(&at, n)| processed("c", MARCH + at, 10i128.pow(18), n));
+    let rows = [0, 10, MINUTE, HOUR, 26 * HOUR]
+        .iter()
+        .zip(0..)
+        .map(|(&at, n)| processed("c", MARCH + at, 10i128.pow(18), n));
     database.insert(&StoredBatch { processed: rows.collect(), ..batch(1, "0-4", MARCH) }).await;
     let series = async |window, customer: Option<&str>| {
         let query = SeriesQuery {
@@ -452,9 +491,16 @@ async fn a_series_has_a_point_for_each_window_with_usage() {
 async fn the_events_of_a_line_come_page_by_page_and_as_of_its_cutoff() {
     let database = Database::make().await;
     let rows = (0..25).map(|n| processed("c", MARCH + n / 3, 7, n)).collect();
-    let raws = (0..25).map(|n| RawEventRow { properties: format!("{{\"n\":{n}}}"), ..raw("x", MARCH + n / 3, n) }).collect();
+    let raws = (0..25)
+        .map(|n| RawEventRow { properties: format!("{{\"n\":{n}}}"), ..raw("x", MARCH + n / 3, n) })
+        .collect();
     database.insert(&StoredBatch { processed: rows, raw: raws, ..batch(1, "0-24", MARCH + 9) }).await;
-    database.insert(&StoredBatch { processed: vec![processed("c", MARCH, 7, 99)], ..batch(1, "99-99", MARCH + 10) }).await;
+    database
+        .insert(&StoredBatch {
+            processed: vec![processed("c", MARCH, 7, 99)],
+            ..batch(1, "99-99", MARCH + 10)
+        })
+        .await;
     let query = LineQuery {
         meter: "api-calls".into(),
         customer: "c".into(),
@@ -484,7 +530,8 @@ async fn roll_ups_prove_themselves_and_a_doubled_row_is_seen() {
     let rows: Vec<_> = (0..40).map(|n| processed("c", MARCH + n * MINUTE, 10i128.pow(18) * 2, n)).collect();
     let raws = (0..40).map(|n| raw(&format!("id-{n}"), MARCH + n * MINUTE, n)).collect();
     database.insert(&StoredBatch { processed: rows.clone(), raw: raws, ..batch(1, "0-39", MARCH) }).await;
-    let prove = async || database.store.prove(&scope("acme"), "api-calls", "c", MARCH, MARCH + HOUR).await.unwrap();
+    let prove =
+        async || database.store.prove(&scope("acme"), "api-calls", "c", MARCH, MARCH + HOUR).await.unwrap();
     let proof = prove().await;
     assert!(proof.agrees(), "{proof:?}");
     assert_eq!((proof.raw.events, proof.raw.sum.as_str()), (40, "80"));
@@ -497,7 +544,9 @@ async fn roll_ups_prove_themselves_and_a_doubled_row_is_seen() {
 #[tokio::test]
 async fn a_consumer_finds_the_ids_that_are_stored() {
     let database = Database::make().await;
-    database.insert(&StoredBatch { raw: vec![raw("a", MARCH, 1), raw("b", MARCH, 2)], ..batch(3, "1-2", MARCH) }).await;
+    database
+        .insert(&StoredBatch { raw: vec![raw("a", MARCH, 1), raw("b", MARCH, 2)], ..batch(3, "1-2", MARCH) })
+        .await;
     database.insert(&StoredBatch { raw: vec![raw("c", MARCH, 3)], ..batch(3, "3-3", MARCH + 7) }).await;
     database.insert(&StoredBatch { raw: vec![raw("d", MARCH, 1)], ..batch(4, "1-1", MARCH + 8) }).await;
     let known = async |partition, after, before| {

@@ -84,7 +84,11 @@ impl UsagePoint {
 
 impl UsageStore {
     /// Points in the order of time, at most [`SERIES_POINTS_MAX`].
-    pub async fn usage_series(&self, scope: &Scope, query: &SeriesQuery) -> Result<Vec<UsagePoint>, UsageStoreError> {
+    pub async fn usage_series(
+        &self,
+        scope: &Scope,
+        query: &SeriesQuery,
+    ) -> Result<Vec<UsagePoint>, UsageStoreError> {
         let doing = "reading a series of usage";
         let customer = if query.customer.is_some() { "AND customer = ?" } else { "" };
         let sql = format!(
@@ -97,7 +101,8 @@ impl UsageStore {
             from = seconds(query.start_us.max(0)),
             to = seconds(query.end_us.max(0) + 59_999_999),
         );
-        let mut question = scope.client(&self.client).query(&sql).bind(scope.tenant().as_str()).bind(&query.meter);
+        let mut question =
+            scope.client(&self.client).query(&sql).bind(scope.tenant().as_str()).bind(&query.meter);
         if let Some(customer) = &query.customer {
             question = question.bind(customer);
         }
@@ -117,8 +122,10 @@ struct PointRow {
 
 impl PointRow {
     fn point(self, doing: &'static str) -> Result<UsagePoint, UsageStoreError> {
-        let max = Decimal::from_str(&self.max)
-            .map_err(|error| UsageStoreError::Unreadable { doing, problem: format!("maximum {}: {error}", self.max) })?;
+        let max = Decimal::from_str(&self.max).map_err(|error| UsageStoreError::Unreadable {
+            doing,
+            problem: format!("maximum {}: {error}", self.max),
+        })?;
         Ok(UsagePoint {
             start_us: self.start * 1_000_000,
             events: self.events,

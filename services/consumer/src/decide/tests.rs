@@ -14,15 +14,29 @@ fn meter(name: &str, tenant: Option<&str>, spec: Value) -> Meter {
     let mut full = json!({"regionRef": {"name": "eu"}});
     full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let spec: MeterSpec = serde_json::from_value(full).unwrap();
-    Meter { id: format!("mtr_{name}_{}", tenant.unwrap_or("")), tenant: tenant.map(str::to_owned), name: name.into(), version: 3, spec }
+    Meter {
+        id: format!("mtr_{name}_{}", tenant.unwrap_or("")),
+        tenant: tenant.map(str::to_owned),
+        name: name.into(),
+        version: 3,
+        spec,
+    }
 }
 
 fn meters() -> Meters {
     Meters::new(vec![
         meter("api-calls", None, json!({"eventType": "call", "aggregation": "Count"})),
-        meter("bytes", None, json!({"eventType": "call", "aggregation": "Sum", "valueProperty": "bytes", "groupBy": ["zone"],
-            "filters": [{"property": "billable", "operator": "NotEq", "values": ["no"]}]})),
-        meter("seats", Some("acme"), json!({"eventType": "login", "aggregation": "UniqueCount", "valueProperty": "user"})),
+        meter(
+            "bytes",
+            None,
+            json!({"eventType": "call", "aggregation": "Sum", "valueProperty": "bytes", "groupBy": ["zone"],
+            "filters": [{"property": "billable", "operator": "NotEq", "values": ["no"]}]}),
+        ),
+        meter(
+            "seats",
+            Some("acme"),
+            json!({"eventType": "login", "aggregation": "UniqueCount", "valueProperty": "user"}),
+        ),
     ])
 }
 
@@ -53,7 +67,16 @@ fn records(values: Vec<Vec<u8>>, from: i64) -> Vec<Record> {
 
 fn decided(records: Vec<Record>, known: &HashMap<u128, Known>, attempt: Attempt) -> Decision {
     let (meters, subscriptions) = (meters(), subscriptions());
-    decide(read(records), &Circumstances { partition: PARTITION, attempt, known, meters: &meters, subscriptions: &subscriptions })
+    decide(
+        read(records),
+        &Circumstances {
+            partition: PARTITION,
+            attempt,
+            known,
+            meters: &meters,
+            subscriptions: &subscriptions,
+        },
+    )
 }
 
 fn first(values: Vec<Vec<u8>>) -> Decision {
@@ -61,7 +84,11 @@ fn first(values: Vec<Vec<u8>>) -> Decision {
 }
 
 fn counted(decision: &Decision) -> Vec<(&str, &str, String)> {
-    decision.processed.iter().map(|row| (row.id.as_str(), row.meter.as_str(), row.quantity.to_string())).collect()
+    decision
+        .processed
+        .iter()
+        .map(|row| (row.id.as_str(), row.meter.as_str(), row.quantity.to_string()))
+        .collect()
 }
 
 fn reasons(decision: &Decision) -> Vec<(&str, &str)> {
@@ -75,8 +102,14 @@ fn an_event_is_a_raw_row_and_one_row_for_each_meter_that_counts_it() {
     assert_eq!(decision.raw[0].properties, r#"{"bytes":"12.5","zone":"z1"}"#);
     assert_eq!(counted(&decision), [("a", "api-calls", "1".to_owned()), ("a", "bytes", "12.5".to_owned())]);
     let bytes = &decision.processed[1];
-    assert_eq!((bytes.group_values.as_str(), bytes.meter_version, bytes.offset), (r#"{"zone":"z1"}"#, 3, 100));
-    assert_eq!((bytes.subscription.as_str(), bytes.plan_version.as_str(), bytes.prices.as_slice()), ("sub_7", "pro@2", &["traffic".to_owned()][..]));
+    assert_eq!(
+        (bytes.group_values.as_str(), bytes.meter_version, bytes.offset),
+        (r#"{"zone":"z1"}"#, 3, 100)
+    );
+    assert_eq!(
+        (bytes.subscription.as_str(), bytes.plan_version.as_str(), bytes.prices.as_slice()),
+        ("sub_7", "pro@2", &["traffic".to_owned()][..])
+    );
 }
 
 #[test]
@@ -89,7 +122,8 @@ fn an_event_that_a_filter_excludes_is_raw_only() {
 fn the_same_id_and_payload_is_a_duplicate_even_when_it_was_received_later() {
     let mut again: Value = serde_json::from_slice(&event("a", "call", 5_000, json!({"bytes": 7}))).unwrap();
     again["received_at"] = json!(99);
-    let decision = first(vec![event("a", "call", 5_000, json!({"bytes": 7})), again.to_string().into_bytes()]);
+    let decision =
+        first(vec![event("a", "call", 5_000, json!({"bytes": 7})), again.to_string().into_bytes()]);
     assert_eq!((decision.raw.len(), decision.duplicates, decision.conflicts.len()), (1, 1, 0));
 }
 
@@ -103,14 +137,16 @@ fn the_same_id_with_another_time_or_value_is_a_conflict_and_never_billed() {
     ]);
     assert_eq!((decision.raw.len(), decision.duplicates), (1, 0));
     assert_eq!(counted(&decision).len(), 2);
-    let places: Vec<_> = decision.conflicts.iter().map(|c| (c.first_partition, c.first_offset, c.offset)).collect();
+    let places: Vec<_> =
+        decision.conflicts.iter().map(|c| (c.first_partition, c.first_offset, c.offset)).collect();
     assert_eq!(places, [(PARTITION, 100, 101), (PARTITION, 100, 102)]);
 }
 
 #[test]
 fn the_same_id_of_another_source_or_tenant_is_another_event() {
     let with = |tenant: &str, source: &str| {
-        let mut value: Value = serde_json::from_slice(&event("a", "call", 5_000, json!({"bytes": 1}))).unwrap();
+        let mut value: Value =
+            serde_json::from_slice(&event("a", "call", 5_000, json!({"bytes": 1}))).unwrap();
         (value["tenant"], value["source"]) = (json!(tenant), json!(source));
         value.to_string().into_bytes()
     };
@@ -135,9 +171,15 @@ fn what_cannot_be_used_has_a_reason_and_never_blocks_what_follows() {
     ]);
     let malformed = ("malformed", "");
     let expected = [
-        malformed, malformed, malformed, malformed,
-        ("not-a-number", "bytes"), ("negative-value", "bytes"), ("missing-property", "bytes"),
-        ("unknown-meter", ""), ("time-out-of-range", ""),
+        malformed,
+        malformed,
+        malformed,
+        malformed,
+        ("not-a-number", "bytes"),
+        ("negative-value", "bytes"),
+        ("missing-property", "bytes"),
+        ("unknown-meter", ""),
+        ("time-out-of-range", ""),
     ];
     assert_eq!(reasons(&decision), expected);
     assert_eq!(decision.raw.len(), 6, "every event that can be read is kept raw");
@@ -175,7 +217,11 @@ fn the_hash_of_meters_is_of_their_content_and_survives_being_kept() {
 /// A stream with ids that repeat, sometimes with another payload.
 fn streams() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let one = (0..12u8, 0..3u8, prop::bool::weighted(0.1)).prop_map(|(id, payload, poison)| {
-        if poison { b"poison".to_vec() } else { event(&format!("id-{id}"), "call", 5_000, json!({"bytes": payload})) }
+        if poison {
+            b"poison".to_vec()
+        } else {
+            event(&format!("id-{id}"), "call", 5_000, json!({"bytes": payload}))
+        }
     });
     prop::collection::vec(one, 0..60)
 }

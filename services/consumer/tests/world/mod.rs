@@ -46,7 +46,9 @@ pub struct World {
 }
 
 pub fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!(r#"{name} is not set: e2e/stores/up postgres clickhouse kafka; eval "$(e2e/stores/env)""#))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!(r#"{name} is not set: e2e/stores/up postgres clickhouse kafka; eval "$(e2e/stores/env)""#)
+    })
 }
 
 fn kafka_client() -> ClientConfig {
@@ -65,8 +67,11 @@ impl World {
         let alone = ONE_AT_A_TIME.lock().await;
         let unique = format!("{name}-{}", std::process::id());
         let database = format!("consumer_{}", unique.replace('-', "_"));
-        let (url, user, password) =
-            (variable("MERIDIAN_CLICKHOUSE_URL"), variable("MERIDIAN_CLICKHOUSE_USER"), variable("MERIDIAN_CLICKHOUSE_PASSWORD"));
+        let (url, user, password) = (
+            variable("MERIDIAN_CLICKHOUSE_URL"),
+            variable("MERIDIAN_CLICKHOUSE_USER"),
+            variable("MERIDIAN_CLICKHOUSE_PASSWORD"),
+        );
         let store = UsageStore::connect(&ClickHouseOptions {
             url: url.clone(),
             database: database.clone(),
@@ -74,7 +79,11 @@ impl World {
             password: password.clone(),
         });
         store.migrate().await.expect("a migrated ClickHouse");
-        let clickhouse = clickhouse::Client::default().with_url(url).with_user(user).with_password(password).with_database(&database);
+        let clickhouse = clickhouse::Client::default()
+            .with_url(url)
+            .with_user(user)
+            .with_password(password)
+            .with_database(&database);
         let port = variable("MERIDIAN_POSTGRES_PORT").parse().expect("a port");
         let options = PostgresOptions::new(
             &variable("MERIDIAN_POSTGRES_HOST"),
@@ -92,7 +101,8 @@ impl World {
         made.into_iter().for_each(|topic| {
             topic.expect("a new topic");
         });
-        let producer = kafka_client().set("acks", "all").set("enable.idempotence", "true").create().expect("a producer");
+        let producer =
+            kafka_client().set("acks", "all").set("enable.idempotence", "true").create().expect("a producer");
         let directory = std::env::temp_dir().join(format!("meridian-consumer-{unique}"));
         std::fs::create_dir_all(&directory).expect("a directory");
         let world = Self {
@@ -109,13 +119,16 @@ impl World {
         };
         world.put_tenant().await;
         world.put_meter("calls", json!({"eventType": "call", "aggregation": "Count"})).await;
-        world.put_meter("bytes", json!({"eventType": "call", "aggregation": "Sum", "valueProperty": "bytes"})).await;
+        world
+            .put_meter("bytes", json!({"eventType": "call", "aggregation": "Sum", "valueProperty": "bytes"}))
+            .await;
         world
     }
 
     async fn put_tenant(&self) {
         let spec: TenantSpec =
-            serde_json::from_value(json!({"regionRef": {"name": "loopback"}, "apiKeys": []})).expect("a tenant's spec");
+            serde_json::from_value(json!({"regionRef": {"name": "loopback"}, "apiKeys": []}))
+                .expect("a tenant's spec");
         let source = Source { uid: format!("uid-{}", self.tenant), generation: 1 };
         let name = TenantId::new(&self.tenant).expect("a tenant's name");
         let request = TenantRequest { name, source, spec, api_keys: vec![], dedicated_to: None };
@@ -147,7 +160,10 @@ impl World {
 
     /// Calls of 3 bytes each.
     pub fn calls(&self, ids: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-        ids.map(|id| self.event(format!("id-{id}"), "call", MARCH + i64::from(id) * 1_000_000, json!({"bytes": 3}))).collect()
+        ids.map(|id| {
+            self.event(format!("id-{id}"), "call", MARCH + i64::from(id) * 1_000_000, json!({"bytes": 3}))
+        })
+        .collect()
     }
 
     /// Produces as the receive path does: keyed by identity, so that duplicates meet on one partition.
@@ -188,7 +204,11 @@ impl World {
             if count == rows {
                 return;
             }
-            assert!(begun.elapsed() < limit, "{table} has {count} rows of {rows} after {limit:?}; logs in {}", self.directory.display());
+            assert!(
+                begun.elapsed() < limit,
+                "{table} has {count} rows of {rows} after {limit:?}; logs in {}",
+                self.directory.display()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -200,7 +220,11 @@ impl World {
         assert_eq!(twice, 0, "raw rows of a known id");
         let scope = Scope::of(TenantId::new(&self.tenant).expect("a tenant's name"));
         for (meter, sum) in [("calls", calls), ("bytes", 3 * calls)] {
-            let proof = self.store.prove(&scope, &self.meter(meter), "c1", MARCH, MARCH + 12 * MONTH).await.expect("a proof");
+            let proof = self
+                .store
+                .prove(&scope, &self.meter(meter), "c1", MARCH, MARCH + 12 * MONTH)
+                .await
+                .expect("a proof");
             assert!(proof.agrees(), "{meter}: {proof:?}");
             assert_eq!((proof.raw.events, proof.raw.sum.clone()), (calls, sum.to_string()), "{meter}");
         }
@@ -210,11 +234,17 @@ impl World {
         self.directory.join(format!("index-{number}"))
     }
 
+    pub fn index_bytes(&self, number: u32) -> u64 {
+        let files = std::fs::read_dir(self.index_directory(number)).expect("an index");
+        files.map(|file| file.and_then(|file| file.metadata()).expect("a file").len()).sum()
+    }
+
     pub async fn drop(self) {
         let sql = format!("DROP DATABASE {}", self.database);
         self.clickhouse.query(&sql).execute().await.expect("dropping the test's database");
         let admin: AdminClient<DefaultClientContext> = kafka_client().create().expect("an admin client");
-        let _a_topic_that_stays_harms_nobody = admin.delete_topics(&[&self.topic], &AdminOptions::new()).await;
+        let _a_topic_that_stays_harms_nobody =
+            admin.delete_topics(&[&self.topic], &AdminOptions::new()).await;
         let _logs_that_stay_harm_nobody = std::fs::remove_dir_all(&self.directory);
     }
 }
@@ -290,20 +320,26 @@ impl Consumer {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
             }
-            assert!(begun.elapsed() < limit, "the consumer still runs after {limit:?}: {}", self.log.display());
+            assert!(
+                begun.elapsed() < limit,
+                "the consumer still runs after {limit:?}: {}",
+                self.log.display()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     pub fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running consumer");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running consumer");
         let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("its memory");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
     }
 
     /// User and system time so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running consumer");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running consumer");
         let after_name = stat.rsplit(')').next().expect("a process has a name");
         let ticks = |field: usize| -> f64 {
             after_name.split_whitespace().nth(field).and_then(|text| text.parse().ok()).expect("a number")
