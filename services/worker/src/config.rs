@@ -25,10 +25,10 @@ pub struct Config {
 
 impl Config {
     pub fn read(settings: &mut Settings) -> Self {
-        let partitions: u32 = settings.required_parsed("MERIDIAN_KAFKA_PARTITIONS", 1);
+        let partitions: u32 = settings.required_parsed("MERIDIAN_PIPELINE_PARTITIONS", 1);
         if partitions == 0 {
             settings.problem(
-                "MERIDIAN_KAFKA_PARTITIONS must be the number of partitions of the topic of events"
+                "MERIDIAN_PIPELINE_PARTITIONS must be the number of partitions of the topic of events"
                     .to_owned(),
             );
         }

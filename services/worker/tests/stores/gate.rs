@@ -39,10 +39,10 @@ fn a_worker_that_does_not_know_every_partition_does_not_start() {
         .arg("--check-config")
         .env("MERIDIAN_REGION", "test")
         .env("MERIDIAN_LOCATION", "test")
-        .env_remove("MERIDIAN_KAFKA_PARTITIONS")
+        .env_remove("MERIDIAN_PIPELINE_PARTITIONS")
         .output()
         .expect("it runs");
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("MERIDIAN_KAFKA_PARTITIONS is not set"), "{said}");
+    assert!(said.contains("MERIDIAN_PIPELINE_PARTITIONS is not set"), "{said}");
 }

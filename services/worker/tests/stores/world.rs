@@ -161,7 +161,7 @@ impl World {
             .env("MERIDIAN_POSTGRES_DATABASE", &self.name)
             .env("MERIDIAN_CLICKHOUSE_DATABASE", &self.name)
             .env("MERIDIAN_TEMPORAL_TASK_QUEUE", &self.name)
-            .env("MERIDIAN_KAFKA_PARTITIONS", PARTITIONS.to_string())
+            .env("MERIDIAN_PIPELINE_PARTITIONS", PARTITIONS.to_string())
             .env("MERIDIAN_CLOSE_GRACE_SECONDS", "0")
             .env("MERIDIAN_CLOCK_SKEW_MILLISECONDS", "200")
             .envs(more.iter().copied())
