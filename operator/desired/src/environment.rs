@@ -78,10 +78,11 @@ fn partitions(region: &ValidRegion) -> Option<EnvVar> {
         Store::Managed(managed) => &managed.connection,
         Store::External(external) => &external.connection,
     };
-    connection.variables.iter().find(|variable| variable.name == "MERIDIAN_KAFKA_PARTITIONS").map(|variable| EnvVar {
-        name: "MERIDIAN_PIPELINE_PARTITIONS".to_owned(),
-        ..EnvVar::from(variable)
-    })
+    connection
+        .variables
+        .iter()
+        .find(|variable| variable.name == "MERIDIAN_KAFKA_PARTITIONS")
+        .map(|variable| EnvVar { name: "MERIDIAN_PIPELINE_PARTITIONS".to_owned(), ..EnvVar::from(variable) })
 }
 
 fn listen(port: Port) -> String {

@@ -77,7 +77,11 @@ impl From<SubscriptionError> for StepError {
             SubscriptionError::NotFound => "NoSuchSubscription",
             SubscriptionError::NoSuchPeriod(_) => "NoSuchPeriod",
             SubscriptionError::NothingToBill => "NothingToBill",
-            _ => "SubscriptionNotBillable",
+            SubscriptionError::NoSuchCustomer
+            | SubscriptionError::NoSuchPlan(_)
+            | SubscriptionError::ManagedByKubernetes
+            | SubscriptionError::EndsBeforeStart
+            | SubscriptionError::Period(_) => "SubscriptionNotBillable",
         };
         Self::permanent(code, error)
     }

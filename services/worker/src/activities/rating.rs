@@ -1,6 +1,6 @@
 //! From a period's terms and usage to an invoice. Reads both, lets `meridian-billing` compute, saves what it returns.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
@@ -31,13 +31,14 @@ pub(super) async fn check_period(
         let error = anyhow!("the period ends at {}: it cannot be closed before", terms.period.end);
         return Err(StepError::permanent("PeriodNotOver", error));
     }
-    let grace = if close.on_demand { Duration::ZERO } else { with.close_grace };
-    // A subscription that was made with a start in the past has its grace from when it was made.
-    let from = terms.period.end.max(terms.subscription.created_at);
-    let closable_at = from
-        .checked_add(SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX))
-        .map_err(|error| StepError::permanent("PeriodNotOver", error))?;
-    let closable_at = if close.on_demand { terms.period.end } else { closable_at };
+    let closable_at = if close.on_demand {
+        terms.period.end
+    } else {
+        // A subscription that was made with a start in the past has its grace from when it was made.
+        let grace = SignedDuration::try_from(with.close_grace).unwrap_or(SignedDuration::MAX);
+        let from = terms.period.end.max(terms.subscription.created_at);
+        from.checked_add(grace).map_err(|error| StepError::permanent("PeriodNotOver", error))?
+    };
     Ok(ClosablePeriod { period: terms.period, closable_at_us: closable_at.as_microsecond() })
 }
 
