@@ -175,7 +175,7 @@ fn count(
     for meter in meters {
         match value(meter, read, offset, circumstances.subscriptions) {
             Counted::Row(row) => rows.push(*row),
-            Counted::NotCounted => {}
+            Counted::Excluded => {}
             Counted::Quarantined(row) => exceptions.push(*row),
         }
     }
@@ -186,7 +186,7 @@ fn count(
 pub(crate) enum Counted {
     Row(Box<ProcessedEventRow>),
     /// A filter says no: the event stays raw.
-    NotCounted,
+    Excluded,
     Quarantined(Box<QuarantinedRow>),
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn value(meter: &Meter, read: &ReadEvent, offset: i64, subscriptions:
     let event = &read.event;
     let contribution = match quantity_of(&meter.spec, event) {
         Ok(Some(contribution)) => contribution,
-        Ok(None) => return Counted::NotCounted,
+        Ok(None) => return Counted::Excluded,
         Err(problem) => {
             let row = quarantined(event, offset, problem.code(), problem.to_string(), &meter.name);
             return Counted::Quarantined(Box::new(row));

@@ -8,7 +8,7 @@
 //! [`decide`] is the heart and is pure: a batch of records, what is known of their ids, and the meters become rows.
 //! `flush` carries a batch out in four numbered steps, with what a crash costs beside each. `intent` is what a batch leaves in
 //! Kafka before it begins, so that whoever comes next makes the very same batch. `dedupe` is the index of known ids.
-//! `partition` is the life of one assigned partition: preparing, live, gone. `kafka` is the one thread that polls, commits
+//! `partition` is the life of one assigned partition: preparing (`prepare`), live, gone. `kafka` is the one thread that polls, commits
 //! and is told of rebalances. `catalogue` holds the meters, `release` decides quarantined events again, `progress` says how far
 //! we are, `pace` when a batch is due.
 //!
@@ -26,6 +26,7 @@
 //! 6. Offsets are only positions. Whether an event is new is decided by its id, so offsets that were reset, or a topic that
 //!    was made anew, count nothing twice and skip nothing.
 
+mod buffer;
 mod catalogue;
 pub mod config;
 mod crash;
@@ -37,6 +38,7 @@ mod kafka;
 mod metrics;
 mod pace;
 mod partition;
+mod prepare;
 mod progress;
 mod release;
 pub mod run;

@@ -176,7 +176,7 @@ fn release(candidate: ReleaseCandidate, counted: Vec<Counted>, decision: &mut De
                 }
                 decision.quarantined.push(*row);
             }
-            Counted::NotCounted => {}
+            Counted::Excluded => {}
         }
     }
     decision.releases.push(ReleaseRow {

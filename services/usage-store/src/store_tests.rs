@@ -56,9 +56,9 @@ impl Database {
     }
 
     async fn insert(&self, batch: &StoredBatch) {
-        let deadline = self.store.deadline().await.unwrap();
+        let deadline = self.store.deadline().await.expect("a deadline");
         for insert in batch.encode() {
-            self.store.insert(&insert, deadline).await.unwrap();
+            self.store.insert(&insert, deadline).await.expect("an insert");
         }
     }
 }
@@ -85,7 +85,7 @@ fn processed(customer: &str, time_us: i64, units: i128, offset: i64) -> Processe
         subscription: "sub_1".into(),
         plan_version: "pro@1".into(),
         prices: vec!["calls".into()],
-        quantity: Decimal::from_units(units).unwrap(),
+        quantity: Decimal::from_units(units).expect("38 digits"),
         unique_value: None,
         group_values: String::new(),
         source: "key".into(),
@@ -115,7 +115,7 @@ fn raw(id: &str, time_us: i64, offset: i64) -> RawEventRow {
 }
 
 fn scope(tenant: &str) -> Scope {
-    Scope::of(TenantId::new(tenant).unwrap())
+    Scope::of(TenantId::new(tenant).expect("a tenant"))
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ fn texts() -> impl Strategy<Value = String> {
 prop_compose! {
     fn raw_rows()(texts in prop::collection::vec(texts(), 6), times in (0..4_000_000_000_000_000i64, 0..4_000_000_000_000_000i64),
         identity: u128, payload_hash: u64, offset: i64) -> RawEventRow {
-        let [tenant, source, id, event_type, customer, properties] = <[String; 6]>::try_from(texts).unwrap();
+        let [tenant, source, id, event_type, customer, properties] = <[String; 6]>::try_from(texts).expect("as many as asked for");
         RawEventRow { tenant, project: "p".into(), source, id, event_type, customer, time_us: times.0, received_at_us: times.1,
             properties, identity, payload_hash, offset }
     }
@@ -160,9 +160,9 @@ prop_compose! {
     fn processed_rows()(texts in prop::collection::vec(texts(), 4), units in -99_999_999_999_999_999_999_999_999_999_999_999_999i128..=99_999_999_999_999_999_999_999_999_999_999_999_999,
         unique_value in prop::option::of(texts()), prices in prop::collection::vec(texts(), 0..3), time_us in 0..4_000_000_000_000_000i64,
         identity: u128, offset: i64) -> ProcessedEventRow {
-        let [customer, meter, group_values, id] = <[String; 4]>::try_from(texts).unwrap();
+        let [customer, meter, group_values, id] = <[String; 4]>::try_from(texts).expect("as many as asked for");
         ProcessedEventRow { customer, meter, group_values, id, prices, unique_value, identity, offset, time_us,
-            quantity: Decimal::from_units(units).unwrap(), ..processed("", 0, 0, 0) }
+            quantity: Decimal::from_units(units).expect("38 digits"), ..processed("", 0, 0, 0) }
     }
 }
 
