@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The api over real stores and real sockets, each test in a region of its own.
+//! `e2e/stores/up postgres clickhouse temporal; eval "$(e2e/stores/env)"; cargo test -p meridian-api --features stores-tests`
+
+mod bounds;
+mod closing;
+mod control_port;
+mod credentials;
+mod description;
+mod idempotency;
+mod invoices;
+mod other_tenants;
+mod region;
+mod written_wrongly;

@@ -1,0 +1,147 @@
+//! From usage to an invoice and back to its events, as a tenant sees it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use meridian_billing::{decimal::Quantity, ids::MeterName, invoice::{Computation, MeterUsage}};
+use meridian_records::{By, InvoiceDraft};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::region::Region;
+
+/// What the worker does once the period's usage is processed. Returns the draft's id.
+async fn rate(region: &Region, tenant: &str, subscription: &str, calls: u32) -> String {
+    let records = region.tenant(tenant);
+    let terms = records.period_terms(&subscription.parse().expect("an id"), None).await.expect("terms");
+    let used = MeterUsage {
+        quantity: Quantity::from_integer(calls.into()),
+        events: calls.into(),
+        meter_version: 1,
+        unit: Some("call".to_owned()),
+    };
+    let input = terms.invoice_input([(MeterName::new("api-calls").expect("a name"), used)].into(), Timestamp::now());
+    let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
+    records.save_invoice(&draft, &By::new("worker", "test")).await.expect("saved").invoice.id.into_string()
+}
+
+#[tokio::test]
+async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let subscription = region.subscription("acme").await;
+    region.call("acme", "", 12_000).await;
+
+    let preview = region.post("acme", "/v1/invoices/preview", json!({"subscription_id": subscription})).await.expect(200);
+    assert_eq!((preview["total"].as_str(), preview["status"].as_str()), (Some("120.00"), Some("preview")));
+    assert_eq!(preview["period_over"], true);
+
+    let id = rate(&region, "acme", &subscription, 12_000).await;
+    let draft = region.get("acme", &format!("/v1/invoices/{id}")).await.expect(200);
+    assert_eq!((draft["status"].as_str(), draft["number"].as_str()), (Some("draft"), None));
+    for (field, text) in [("currency", "USD"), ("subtotal", "120.00"), ("tax", "0.00"), ("total", "120.00"),
+                          ("period_start", "2026-07-01T00:00:00Z"), ("period_end", "2026-08-01T00:00:00Z")] {
+        assert_eq!(draft[field], text, "{field}");
+    }
+    assert_eq!(draft["lines"], preview_lines_with_ids(&preview, &draft), "the preview said the same");
+    let usage = draft["lines"].as_array().expect("lines").iter().find(|line| line["role"] == "usage").expect("a usage line");
+    assert_eq!((usage["quantity"].as_str(), usage["amount"].as_str()), (Some("12000"), Some("20.00")));
+
+    let line = usage["id"].as_str().expect("an id");
+    let (mut seen, mut cursor, mut pages) = (BTreeSet::new(), String::new(), 0);
+    loop {
+        let page = region.get("acme", &format!("/v1/invoices/{id}/lines/{line}/events?limit=1000{cursor}")).await.expect(200);
+        for event in page["data"].as_array().expect("a list") {
+            assert_eq!(event["properties"], json!({"path": "/things"}));
+            assert!(seen.insert(event["id"].as_str().expect("an id").to_owned()), "{event} twice");
+        }
+        pages += 1;
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((seen.len(), pages), (12_000, 12));
+    let flat = draft["lines"].as_array().expect("lines").iter().find(|line| line["role"] == "flat").expect("a flat line");
+    let path = format!("/v1/invoices/{id}/lines/{}/events", flat["id"].as_str().expect("an id"));
+    assert_eq!(region.get("acme", &path).await.expect(200)["data"], json!([]));
+}
+
+/// The preview's lines with the draft's ids, which a preview cannot have.
+fn preview_lines_with_ids(preview: &serde_json::Value, draft: &serde_json::Value) -> serde_json::Value {
+    let mut lines = preview["lines"].clone();
+    for (line, saved) in lines.as_array_mut().expect("lines").iter_mut().zip(draft["lines"].as_array().expect("lines")) {
+        line["id"] = saved["id"].clone();
+    }
+    lines
+}
+
+#[tokio::test]
+async fn issuing_numbers_an_invoice_once_and_moves_to_the_next_period() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let subscription = region.subscription("acme").await;
+    let id = rate(&region, "acme", &subscription, 1).await;
+    let path = format!("/v1/invoices/{id}/issue");
+    let issued = region.post("acme", &path, json!({})).await.expect(200);
+    assert_eq!((issued["status"].as_str(), issued["number"].as_str()), (Some("issued"), Some("INV-000001")));
+    // No body at all is as good, and nothing changes.
+    assert_eq!(region.ask("acme", Method::POST, &path, None).await.expect(200), issued);
+    let now = region.get("acme", &format!("/v1/subscriptions/{subscription}")).await.expect(200);
+    assert_eq!(now["next_period"]["start"], "2026-08-01T00:00:00Z");
+    let list = region.get("acme", &format!("/v1/invoices?subscription_id={subscription}")).await.expect(200);
+    assert_eq!(list["data"], json!([issued]));
+}
+
+#[tokio::test]
+async fn usage_is_told_as_a_total_and_by_window() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    region.customer("acme", "big").await;
+    region.call("acme", "big", 62).await;
+    region.call("acme", "", 9).await;
+    let range = "/v1/usage?meter=api-calls&start=2026-07-01T00:00:00Z&end=2026-08-01T00:00:00Z";
+    let days = region.get("acme", &format!("{range}&customer=big&window=day")).await.expect(200);
+    assert_eq!((days["quantity"].as_str(), days["unit"].as_str()), (Some("62"), Some("call")));
+    let points = days["points"].as_array().expect("points");
+    assert_eq!(points.len(), 31);
+    assert!(points.iter().all(|point| point["quantity"] == "2"), "{points:?}");
+    assert_eq!(region.get("acme", range).await.expect(200)["quantity"], "9");
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_that_hold_everything_once() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    for number in 0..7 {
+        region.customer("acme", &format!("customer-{number}")).await;
+    }
+    let (mut keys, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = region.get("acme", &format!("/v1/customers?limit=3{cursor}")).await.expect(200);
+        keys.extend(page["data"].as_array().expect("a list").iter().map(|customer| customer["key"].as_str().expect("a key").to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = std::iter::once(String::new()).chain((0..7).map(|number| format!("customer-{number}"))).collect();
+    assert_eq!(keys, expected);
+}
+
+#[tokio::test]
+async fn a_customer_lives_from_creation_to_archive() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let made = region.customer("acme", "big").await;
+    let path = format!("/v1/customers/{}", made["id"].as_str().expect("an id"));
+    let changed = region.ask("acme", Method::PATCH, &path, Some(json!({"time_zone": "Asia/Tokyo", "metadata": {"crm": 7}}))).await.expect(200);
+    assert_eq!((&changed["name"], &changed["time_zone"], &changed["metadata"]), (&made["name"], &json!("Asia/Tokyo"), &json!({"crm": 7})));
+    let subscribe = json!({"customer_id": made["id"], "plan": "starter", "starts_at": "2026-07-15T10:00:00Z", "anchor": "start"});
+    let subscription = region.post("acme", "/v1/subscriptions", subscribe).await.expect(201);
+    assert_eq!(subscription["time_zone"], "Asia/Tokyo");
+    assert_eq!(subscription["next_period"], json!({"start": "2026-07-15T10:00:00Z", "end": "2026-08-15T10:00:00Z"}));
+    region.ask("acme", Method::DELETE, &path, None).await.problem(409, "subscribed");
+    let end = format!("/v1/subscriptions/{}?at=2026-07-20T00:00:00Z", subscription["id"].as_str().expect("an id"));
+    let cancelled = region.ask("acme", Method::DELETE, &end, None).await.expect(200);
+    assert_eq!((&cancelled["status"], &cancelled["next_period"]["end"]), (&json!("cancelled"), &json!("2026-07-20T00:00:00Z")));
+    let archived = region.ask("acme", Method::DELETE, &path, None).await.expect(200);
+    assert!(archived["archived_at"].is_string());
+    assert_eq!(region.get("acme", &path).await.expect(200), archived);
+    region.ask("acme", Method::PATCH, &path, Some(json!({"name": "x"}))).await.problem(409, "archived");
+}
