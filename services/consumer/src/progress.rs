@@ -47,15 +47,15 @@ struct State {
     live: bool,
     /// Everything before this offset is stored.
     flushed: i64,
-    /// The instant of a release that is under way.
-    releasing_us: Option<i64>,
+    /// Quarantined events are being decided again, under an instant that lies before now.
+    releasing: bool,
     /// (asked at, end of the partition then), oldest first.
     ends: VecDeque<(i64, i64)>,
 }
 
 impl PartitionProgress {
     pub fn new(partition: i32) -> Self {
-        let state = State { live: false, flushed: NONE, releasing_us: None, ends: VecDeque::new() };
+        let state = State { live: false, flushed: NONE, releasing: false, ends: VecDeque::new() };
         Self { partition, state: Mutex::new(state), reported_us: AtomicI64::new(0) }
     }
 
@@ -73,8 +73,9 @@ impl PartitionProgress {
         self.lock().flushed = end;
     }
 
-    pub fn releasing(&self, stored_at_us: Option<i64>) {
-        self.lock().releasing_us = stored_at_us;
+    /// While quarantined events are decided again nothing is claimed. Said before their instant is chosen.
+    pub fn releasing(&self, under_way: bool) {
+        self.lock().releasing = under_way;
     }
 
     /// No batch may be stored under an earlier instant than this.
@@ -109,11 +110,7 @@ impl PartitionProgress {
                 claimed = Some(asked);
             }
         }
-        let claimed = match (claimed, state.releasing_us) {
-            (Some(claimed), Some(releasing)) => Some(claimed.min(releasing)),
-            (claimed, _) => claimed,
-        };
-        let claimed = claimed.filter(|&claimed| claimed > self.reported_us());
+        let claimed = claimed.filter(|&claimed| claimed > self.reported_us() && !state.releasing);
         if let Some(claimed) = claimed {
             // Under the lock and before the report leaves: a batch that begins now sees it.
             self.reported_us.store(claimed, Ordering::SeqCst);
@@ -240,9 +237,10 @@ mod tests {
     #[test]
     fn a_release_under_way_holds_the_claim_back() {
         let progress = live_at(Some(7));
-        progress.releasing(Some(400));
-        assert_eq!(progress.claim(1_000, marks(7)).0, Some(400));
-        progress.releasing(None);
+        progress.releasing(true);
+        assert_eq!(progress.claim(1_000, marks(7)).0, None);
+        assert_eq!(progress.reported_us(), 0);
+        progress.releasing(false);
         assert_eq!(progress.claim(2_000, marks(7)).0, Some(2_000));
     }
 }

@@ -41,6 +41,14 @@ impl Worker {
     /// One piece. The next call goes on behind it; the last one notes that this catalogue is done with.
     pub(crate) async fn sweep(&mut self, catalogue: &Catalogue) -> Result<(), Stopped> {
         let Some(position) = self.position else { return Ok(()) };
+        // Nothing may be called processed between choosing this piece's instant and storing its rows under it.
+        self.progress.releasing(true);
+        let outcome = self.sweep_piece(position, catalogue).await;
+        self.progress.releasing(false);
+        outcome
+    }
+
+    async fn sweep_piece(&mut self, position: i64, catalogue: &Catalogue) -> Result<(), Stopped> {
         let meters = catalogue.meters.clone();
         let after = match &self.sweeping {
             Some((hash, place)) if hash == meters.hash() => place.clone(),
@@ -88,12 +96,8 @@ impl Worker {
         decision: Decision,
     ) -> Result<(), Stopped> {
         let _permit = self.permit().await;
-        // Rows of this piece are stored as of its instant; until they are all there, nothing later may be called processed.
-        self.progress.releasing(Some(intent.stored_at_us));
         let prepared = prepare(&self.topic, self.assignment.partition, position, intent, decision);
-        let result = self.carry_out(prepared).await;
-        self.progress.releasing(None);
-        result
+        self.carry_out(prepared).await
     }
 
     async fn candidates(
