@@ -293,6 +293,8 @@ async fn quarantined_events_count_once_when_their_meter_is_made() {
     world.reaches("processed_events", 500, SOON).await;
     world.produce(&logins(0..510)).await;
     world.reaches("processed_events", 510, SOON).await;
+    // Raw rows are the last of a batch: once they are there, so are the roll-ups.
+    world.reaches("raw_events", 510, SOON).await;
     let (events, users): (u64, u64) =
         world.ask("SELECT sum(events), uniqExactMerge(unique_values) FROM usage_by_minute").await;
     assert_eq!((events, users), (510, 7));
