@@ -59,7 +59,8 @@ pub struct MeterSpec {
     /// Properties by which usage can be told apart, in reports and in prices. It cannot be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 128)))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    // Not a list of type set: the API server compares sets without order, and billing compares lists.
+    #[x_kube(validation = Rule::new("self.all(property, self.exists_one(other, other == property))").message("groupBy names a property twice"))]
     pub group_by: Vec<String>,
     /// An event counts only if all of these hold. It cannot be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

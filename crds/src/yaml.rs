@@ -40,7 +40,11 @@ fn join_lines(schema: &mut Value) {
             for (key, value) in map {
                 match value {
                     Value::String(text) if key == "description" => {
-                        *text = text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+                        *text = text
+                            .split("\n\n")
+                            .map(|part| part.replace('\n', " "))
+                            .collect::<Vec<_>>()
+                            .join("\n\n");
                     }
                     _ => join_lines(value),
                 }
