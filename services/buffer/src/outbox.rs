@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use crate::{
@@ -15,6 +16,10 @@ use crate::{
 };
 
 const DELETE_WITHIN: Duration = Duration::from_secs(10);
+const DELETES_IN_FLIGHT: usize = 4;
+const PAGE_ITEMS_MAX: usize = 1_000;
+/// Reading stops after the page that passes this.
+const READ_BYTES_MAX: usize = 4 << 20;
 
 /// One event that waits for Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,26 +38,30 @@ impl Buffer {
         self.commit.put(records.iter().map(|r| r.outbox_item()).collect(), deadline).await
     }
 
-    /// The next entries of a shard, `limit` at most. Fewer than `limit` means that the shard holds no more.
+    /// The next entries of a shard: `limit` at most, and a few MiB at most whatever their sizes. None means that the
+    /// shard is empty.
     pub async fn outbox(&self, shard: u8, limit: usize) -> Result<Vec<OutboxEntry>, BufferError> {
         debug_assert!(shard < OUTBOX_SHARDS);
         let partition = key::outbox_partition(shard);
-        let mut entries = Vec::new();
+        let mut entries: Vec<OutboxEntry> = Vec::new();
+        let mut bytes = 0;
         let mut from = None;
-        // A page ends at 1 MB whatever the limit says; only a missing continuation means the end.
         loop {
-            let wanted = (limit - entries.len()).min(1000) as i32;
+            let wanted = (limit - entries.len()).min(PAGE_ITEMS_MAX) as i32;
             let page = self.query_page(&partition, wanted, from).await?;
             for mut item in page.items {
-                entries.push(OutboxEntry {
+                let entry = OutboxEntry {
                     shard,
                     sort_key: take_text(&mut item, &partition, "sk")?,
                     identity_hex: take_text(&mut item, &partition, "identity")?,
                     json: take_text(&mut item, &partition, "event")?,
-                });
+                };
+                bytes += entry.json.len();
+                entries.push(entry);
             }
+            // A page ends at 1 MB whatever the limit says; only a missing continuation is the end.
             from = page.next;
-            if from.is_none() || entries.len() >= limit {
+            if from.is_none() || entries.len() >= limit || bytes >= READ_BYTES_MAX {
                 return Ok(entries);
             }
         }
@@ -62,10 +71,13 @@ impl Buffer {
     /// since with another payload is not touched.
     pub async fn delete_outbox(&self, entries: &[OutboxEntry]) -> Result<(), BufferError> {
         let deadline = Instant::now() + DELETE_WITHIN;
-        for batch in entries.chunks(BATCH_ITEMS_MAX) {
-            self.delete_batch(batch.iter().map(delete_request).collect(), deadline).await?;
-        }
-        Ok(())
+        let batches: Vec<Vec<WriteRequest>> =
+            entries.chunks(BATCH_ITEMS_MAX).map(|batch| batch.iter().map(delete_request).collect()).collect();
+        stream::iter(batches)
+            .map(|batch| self.delete_batch(batch, deadline))
+            .buffer_unordered(DELETES_IN_FLIGHT)
+            .try_collect()
+            .await
     }
 
     async fn delete_batch(

@@ -205,11 +205,11 @@ mod tests {
         assert_ne!(read_as(Some("gzip"), nested).await.unwrap(), b"{}", "only one layer is taken off");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_never_ends_is_given_up() {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         let room = Admission::new(&Limits::default()).body();
-        let answer = read(&HeaderMap::new(), never, room, MAX, Duration::from_secs(20)).await;
+        let answer = read(&HeaderMap::new(), never, room, MAX, Duration::from_millis(50)).await;
         assert_eq!(answer.unwrap_err(), Refusal::BodyTooSlow);
     }
 }

@@ -104,7 +104,7 @@ impl Keys {
 
     /// Whether there are grants to go on with while the directory is away.
     pub fn has_good_grants(&self) -> bool {
-        self.good.entry_count() > 0
+        self.good.iter().next().is_some()
     }
 
     async fn known(&self, hash: KeyHash) -> Result<Known, Away> {

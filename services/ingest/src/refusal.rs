@@ -102,6 +102,55 @@ impl Refusal {
     }
 }
 
+#[cfg(test)]
+impl Refusal {
+    /// One of each. The match below stops the build when a variant is missing here.
+    pub(crate) fn examples() -> Vec<Refusal> {
+        let text = String::new;
+        let all = vec![
+            Refusal::MissingApiKey,
+            Refusal::InvalidApiKey,
+            Refusal::RevokedApiKey,
+            Refusal::KeysUnavailable,
+            Refusal::RateLimited { events_per_second: 7, retry_after: Duration::ZERO },
+            Refusal::Overloaded,
+            Refusal::NotStored,
+            Refusal::BodyTooSlow,
+            Refusal::BodyUnreadable,
+            Refusal::BodyTooLarge { max: 7 },
+            Refusal::BadGzip,
+            Refusal::UnsupportedEncoding(text()),
+            Refusal::UnsupportedMediaType(text()),
+            Refusal::MalformedJson(text()),
+            Refusal::TooManyEvents { count: 8, max: 7 },
+            Refusal::NoEvents,
+            Refusal::BadHeader(text()),
+        ];
+        // An index for each variant: a new one needs a new arm, and then a new example.
+        let index = |refusal: &Refusal| match refusal {
+            Refusal::MissingApiKey => 0,
+            Refusal::InvalidApiKey => 1,
+            Refusal::RevokedApiKey => 2,
+            Refusal::KeysUnavailable => 3,
+            Refusal::RateLimited { .. } => 4,
+            Refusal::Overloaded => 5,
+            Refusal::NotStored => 6,
+            Refusal::BodyTooSlow => 7,
+            Refusal::BodyUnreadable => 8,
+            Refusal::BodyTooLarge { .. } => 9,
+            Refusal::BadGzip => 10,
+            Refusal::UnsupportedEncoding(_) => 11,
+            Refusal::UnsupportedMediaType(_) => 12,
+            Refusal::MalformedJson(_) => 13,
+            Refusal::TooManyEvents { .. } => 14,
+            Refusal::NoEvents => 15,
+            Refusal::BadHeader(_) => 16,
+        };
+        assert!(all.iter().enumerate().all(|(at, refusal)| index(refusal) == at));
+        all
+    }
+}
+
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
