@@ -6,7 +6,7 @@
 //! object: a value for `field` if the case names one, else a merge patch on the spec. `with` is a patch that comes first.
 //! With `update: true` the object before the change is base and `with`, and the entry is the change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ pub fn all() -> Vec<Case> {
     paths.iter().flat_map(|path| read(path)).collect()
 }
 
-fn read(path: &PathBuf) -> Vec<Case> {
+fn read(path: &Path) -> Vec<Case> {
     let text = std::fs::read_to_string(path).unwrap();
     let File { kind, base, cases } =
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
