@@ -34,7 +34,10 @@ pub(crate) struct KeyCache {
 
 impl KeyCache {
     pub fn new(records: Records, believed_for: Duration) -> Self {
-        Self { records, grants: Cache::builder().max_capacity(KEYS_CACHED_MAX).time_to_live(believed_for).build() }
+        Self {
+            records,
+            grants: Cache::builder().max_capacity(KEYS_CACHED_MAX).time_to_live(believed_for).build(),
+        }
     }
 
     /// Concurrent look-ups of one key share one query. A failed one is not kept.
@@ -104,7 +107,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Absent only when a route was mounted outside of the layer above: then nobody gets in.
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("send an API key: Authorization: Bearer mrd_…"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| unauthorized("send an API key: Authorization: Bearer mrd_…"))
     }
 }
 
@@ -113,7 +120,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 pub(crate) async fn require_control_token(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = bearer(request.headers()).map(|token| sha256(token.as_bytes()));
     let right = given.is_some_and(|given| bool::from(given.ct_eq(&app.parts.control_token_hash)));
-    if right { next.run(request).await } else { unauthorized("this port takes the operator's token only").into_response() }
+    if right {
+        next.run(request).await
+    } else {
+        unauthorized("this port takes the operator's token only").into_response()
+    }
 }
 
 #[cfg(test)]

@@ -191,7 +191,11 @@ impl BillingRuns {
     }
 
     /// The next call connects anew: what failed may have been the connection.
-    async fn away(&self, doing: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> RunError {
+    async fn away(
+        &self,
+        doing: &'static str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> RunError {
         *self.client.write().await = None;
         RunError::Away { doing, source: Box::new(error) }
     }
@@ -199,14 +203,18 @@ impl BillingRuns {
 
 async fn connect(options: &TemporalOptions) -> Result<Client, RunError> {
     let doing = "connecting to Temporal";
-    let url = url::Url::parse(&format!("http://{}", options.address)).map_err(|_| RunError::Address(options.address.clone()))?;
+    let url = url::Url::parse(&format!("http://{}", options.address))
+        .map_err(|_| RunError::Address(options.address.clone()))?;
     let connection_options = ConnectionOptions::new(url)
         .identity("meridian-api".to_owned())
         .connect_timeout(ANSWER_WAIT_MAX)
         .build();
     let away = |source: Box<dyn std::error::Error + Send + Sync>| RunError::Away { doing, source };
-    let connection = answered(doing, Connection::connect(connection_options)).await?.map_err(|error| away(Box::new(error)))?;
-    Client::new(connection, ClientOptions::new(&options.namespace).build()).map_err(|error| away(Box::new(error)))
+    let connection = answered(doing, Connection::connect(connection_options))
+        .await?
+        .map_err(|error| away(Box::new(error)))?;
+    Client::new(connection, ClientOptions::new(&options.namespace).build())
+        .map_err(|error| away(Box::new(error)))
 }
 
 async fn answered<T>(doing: &'static str, question: impl Future<Output = T>) -> Result<T, RunError> {
@@ -246,7 +254,9 @@ mod tests {
         };
         assert_eq!(id.to_string(), "close/acme/sub_1/1782864000000000");
         assert_eq!(RunId::parse(&id.to_string()), Some(id));
-        for wrong in ["", "close/", "close/acme", "close/acme/sub_1/yesterday", "cycle/acme/sub_1/1782864000000000"] {
+        for wrong in
+            ["", "close/", "close/acme", "close/acme/sub_1/yesterday", "cycle/acme/sub_1/1782864000000000"]
+        {
             assert_eq!(RunId::parse(wrong), None, "{wrong}");
         }
     }

@@ -17,6 +17,8 @@ pub struct Config {
     pub clickhouse: ClickHouseSettings,
     pub temporal: TemporalSettings,
     pub limits: Limits,
+    /// How long the ports stay open after SIGTERM, for load balancers that have not heard yet.
+    pub drain_delay: Duration,
 }
 
 /// Bounds on what clients may ask of one replica.
@@ -48,13 +50,15 @@ impl Config {
     pub fn read(settings: &mut Settings) -> Self {
         Self {
             listen: settings.parsed("MERIDIAN_API_LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080))),
-            control_listen: settings.parsed("MERIDIAN_CONTROL_LISTEN", SocketAddr::from(([0, 0, 0, 0], 8081))),
+            control_listen: settings
+                .parsed("MERIDIAN_CONTROL_LISTEN", SocketAddr::from(([0, 0, 0, 0], 8081))),
             control_token: settings.secret("MERIDIAN_CONTROL_TOKEN"),
             dedicated_tenant: dedicated_tenant(settings),
             postgres: PostgresSettings::read(settings),
             clickhouse: ClickHouseSettings::read(settings),
             temporal: TemporalSettings::read(settings),
             limits: Limits::read(settings),
+            drain_delay: settings.millis("MERIDIAN_API_DRAIN_DELAY_MS", 2_000),
         }
     }
 }
@@ -74,14 +78,17 @@ fn dedicated_tenant(settings: &mut Settings) -> Option<TenantId> {
 impl Limits {
     fn read(settings: &mut Settings) -> Self {
         let default = Self::default();
-        let cache_seconds = settings.parsed("MERIDIAN_API_KEY_CACHE_SECONDS", default.api_key_cache.as_secs());
+        let cache_seconds =
+            settings.parsed("MERIDIAN_API_KEY_CACHE_SECONDS", default.api_key_cache.as_secs());
         if cache_seconds > API_KEY_CACHE_SECONDS_MAX {
             settings.problem("MERIDIAN_API_KEY_CACHE_SECONDS is not valid: at most 10, the longest that a revoked key may work".to_owned());
         }
         Self {
             body_bytes_max: settings.parsed("MERIDIAN_API_BODY_BYTES_MAX", default.body_bytes_max),
-            request_timeout: settings.seconds("MERIDIAN_API_TIMEOUT_SECONDS", default.request_timeout.as_secs()),
-            requests_in_flight_max: settings.parsed("MERIDIAN_API_IN_FLIGHT_MAX", default.requests_in_flight_max),
+            request_timeout: settings
+                .seconds("MERIDIAN_API_TIMEOUT_SECONDS", default.request_timeout.as_secs()),
+            requests_in_flight_max: settings
+                .parsed("MERIDIAN_API_IN_FLIGHT_MAX", default.requests_in_flight_max),
             api_key_cache: Duration::from_secs(cache_seconds),
         }
     }

@@ -11,7 +11,9 @@ use axum::{
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer};
+use tower::{
+    ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer,
+};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -59,7 +61,11 @@ fn span(request: &Request) -> tracing::Span {
 
 async fn out_of_bounds(error: BoxError) -> Problem {
     if error.is::<tower::timeout::error::Elapsed>() {
-        return Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, "the answer took too long; try again");
+        return Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            Code::Timeout,
+            "the answer took too long; try again",
+        );
     }
     if error.is::<tower::load_shed::error::Overloaded>() {
         let detail = "more requests are running than this replica takes; try again shortly";
@@ -85,5 +91,9 @@ async fn no_route(uri: Uri) -> Problem {
 }
 
 async fn no_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take this method")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Code::MethodNotAllowed,
+        "this path does not take this method",
+    )
 }

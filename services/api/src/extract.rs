@@ -32,14 +32,20 @@ fn body_problem(rejection: JsonRejection) -> Problem {
             Code::UnsupportedMediaType,
             "send the body as Content-Type: application/json",
         ),
-        JsonRejection::JsonDataError(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MalformedBody, detail),
+        JsonRejection::JsonDataError(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MalformedBody, detail)
+        }
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::new(StatusCode::BAD_REQUEST, Code::MalformedBody, detail),
     }
 }
 
 pub(crate) fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, "the body is larger than this endpoint takes")
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Code::BodyTooLarge,
+        "the body is larger than this endpoint takes",
+    )
 }
 
 /// A query string.
@@ -84,7 +90,8 @@ impl Paging {
     }
 
     pub fn page(&self) -> Result<Page, Problem> {
-        if self.cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES_MAX || cursor.contains('\0')) {
+        if self.cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES_MAX || cursor.contains('\0'))
+        {
             return Err(Problem::parameter("cursor", "is not a cursor of this list"));
         }
         Ok(Page { after: self.cursor.clone(), limit: self.limit()? })
@@ -92,7 +99,9 @@ impl Paging {
 
     /// A cursor with a shape of its own.
     pub fn cursor<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
-        let parse = |text: &String| text.parse().map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"));
+        let parse = |text: &String| {
+            text.parse().map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))
+        };
         self.cursor.as_ref().map(parse).transpose()
     }
 }
@@ -110,7 +119,10 @@ mod tests {
         assert_eq!(paging(None, None).limit(), Ok(50));
         assert_eq!(paging(Some(1000), None).limit(), Ok(1000));
         for wrong in [0, 1001, u32::MAX] {
-            assert_eq!(paging(Some(wrong), None).limit().expect_err("refused").field.as_deref(), Some("limit"));
+            assert_eq!(
+                paging(Some(wrong), None).limit().expect_err("refused").field.as_deref(),
+                Some("limit")
+            );
         }
     }
 

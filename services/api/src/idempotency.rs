@@ -75,7 +75,11 @@ fn key_of(request: &Request) -> Result<Option<String>, Problem> {
     let wrong = || Problem::parameter("Idempotency-Key", "must be 1 to 255 visible ASCII characters");
     let text = value.to_str().map_err(|_| wrong())?;
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.is_empty() || text.len() > KEY_BYTES_MAX || !visible { Err(wrong()) } else { Ok(Some(text.to_owned())) }
+    if text.is_empty() || text.len() > KEY_BYTES_MAX || !visible {
+        Err(wrong())
+    } else {
+        Ok(Some(text.to_owned()))
+    }
 }
 
 /// What makes two requests the same: method, path with its query, and the body's bytes.
@@ -142,7 +146,8 @@ mod tests {
     async fn a_request_is_the_same_by_path_query_and_body() {
         let base = hash(post("/v1/customers", "{}")).await;
         assert_eq!(hash(post("/v1/customers", "{}")).await, base);
-        for other in [post("/v1/customers?a", "{}"), post("/v1/customer", "{}"), post("/v1/customers", "{ }")] {
+        for other in [post("/v1/customers?a", "{}"), post("/v1/customer", "{}"), post("/v1/customers", "{ }")]
+        {
             assert_ne!(hash(other).await, base);
         }
     }

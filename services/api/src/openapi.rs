@@ -82,7 +82,10 @@ fn add_problems(operation: &mut Operation) {
     let problem = ResponseBuilder::new()
         .description("A problem; `code` says which")
         .header("x-request-id", HeaderBuilder::new().schema(Object::with_type(Type::String)).build())
-        .content("application/problem+json", ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build())
+        .content(
+            "application/problem+json",
+            ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build(),
+        )
         .build();
     operation.responses.responses.insert("default".to_owned(), RefOr::T(problem));
 }

@@ -112,13 +112,21 @@ impl Problem {
     }
 
     pub fn unavailable(what: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, format!("{what} does not answer; try again shortly"))
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            format!("{what} does not answer; try again shortly"),
+        )
     }
 
     /// Something that should not happen: logged here with all its causes, told to the client without any.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %chain(error), "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "something went wrong here; the log has the reason")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Internal,
+            "something went wrong here; the log has the reason",
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Both ports, from their first byte to the last answer of a drain.
 
-use std::{future::IntoFuture, net::SocketAddr};
+use std::{future::IntoFuture, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -25,19 +25,32 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 
 /// The whole program. Ends after SIGTERM when every request that was begun is answered.
 pub async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
-    let (listen, control_listen) = (config.listen, config.control_listen);
+    let (listen, control_listen, drain_delay) = (config.listen, config.control_listen, config.drain_delay);
     let app = build(config, &process)?;
     let rest = bind("MERIDIAN_API_LISTEN", listen).await?;
     let control = bind("MERIDIAN_CONTROL_LISTEN", control_listen).await?;
     tracing::info!(rest = %listen, control = %control_listen, "listening");
-    let watching = tokio::spawn(watch(app.clone(), process.health.clone(), process.shutdown.clone()));
-    let (rest, control) = tokio::join!(
-        answer(rest, tenant_port(&app), process.shutdown.clone()),
-        answer(control, control_port(&app), process.shutdown.clone()),
+    let stop = stopping(process.shutdown.clone(), drain_delay);
+    let (rest, control, ()) = tokio::join!(
+        answer(rest, tenant_port(&app), stop.clone()),
+        answer(control, control_port(&app), stop),
+        watch(app.clone(), process.health.clone(), process.shutdown.clone()),
     );
-    watching.await.context("watching the stores")?;
     rest.context("the REST port")?;
     control.context("the control port")
+}
+
+/// Cancelled a little after the shutdown began: until every load balancer has heard that this replica is not ready, it
+/// still sends requests here, and a closed port would refuse them.
+fn stopping(shutdown: CancellationToken, delay: Duration) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let later = stop.clone();
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        tokio::time::sleep(delay).await;
+        later.cancel();
+    });
+    stop
 }
 
 /// The REST port as one service.
@@ -58,7 +71,8 @@ pub fn documents(app: &App) -> (utoipa::openapi::OpenApi, utoipa::openapi::OpenA
 fn build(config: Config, process: &Process) -> anyhow::Result<App> {
     let postgres = &config.postgres;
     let password = postgres.password.expose_secret();
-    let mut options = PostgresOptions::new(&postgres.host, postgres.port, &postgres.database, &postgres.user, password);
+    let mut options =
+        PostgresOptions::new(&postgres.host, postgres.port, &postgres.database, &postgres.user, password);
     options.sslmode.clone_from(&postgres.sslmode);
     options.application_name = "meridian-api".to_owned();
     options.connections_max = POSTGRES_CONNECTIONS_MAX;
@@ -81,7 +95,8 @@ fn build(config: Config, process: &Process) -> anyhow::Result<App> {
         control_token: config.control_token.expose_secret().to_owned(),
         dedicated_tenant: config.dedicated_tenant,
     };
-    let mut registry = process.metrics.lock().map_err(|_| anyhow::anyhow!("the metrics registry is poisoned"))?;
+    let mut registry =
+        process.metrics.lock().map_err(|_| anyhow::anyhow!("the metrics registry is poisoned"))?;
     Ok(App::new(app_options, &mut registry))
 }
 
@@ -89,6 +104,7 @@ async fn bind(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener
     TcpListener::bind(address).await.with_context(|| format!("{variable}: cannot listen on {address}"))
 }
 
-async fn answer(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).into_future().await
+/// Returns when every request that was begun before `stop` is answered.
+async fn answer(listener: TcpListener, routes: Router, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).into_future().await
 }

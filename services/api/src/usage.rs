@@ -44,7 +44,8 @@ pub(crate) async fn of_terms(
     stored_before: Timestamp,
 ) -> Result<BTreeMap<MeterName, MeterUsage>, Problem> {
     // Two prices may count the same meter: it is asked for once.
-    let meters: BTreeMap<&MeterName, _> = terms.charges.iter().map(|(_, meter)| (&meter.name, meter)).collect();
+    let meters: BTreeMap<&MeterName, _> =
+        terms.charges.iter().map(|(_, meter)| (&meter.name, meter)).collect();
     let key = |name: &MeterName| PeriodKey {
         tenant: terms.subscription.tenant.to_string(),
         customer: terms.subscription.customer.to_string(),

@@ -79,7 +79,10 @@ impl Records {
     pub async fn catalogue(&self) -> Result<CatalogueSnapshot, StoreError> {
         const DOING: &str = "reading the catalogue";
         let mut transaction = begin_snapshot_of_every_tenant(&self.pool).await?;
-        let version = sqlx::query_scalar("SELECT version FROM catalogue").fetch_one(&mut *transaction).await.doing(DOING)?;
+        let version = sqlx::query_scalar("SELECT version FROM catalogue")
+            .fetch_one(&mut *transaction)
+            .await
+            .doing(DOING)?;
         let meters = read_meters(&mut transaction).await?;
         let customers = read_customers(&mut transaction).await?;
         let subscriptions = read_subscriptions(&mut transaction).await?;
@@ -147,7 +150,10 @@ pub(crate) fn read_meter(row: &PgRow) -> Result<MeterRow, StoreError> {
     let tenant: Option<String> = row.try_get("tenant").doing(DOING)?;
     Ok(MeterRow {
         id: row.try_get("metric_id").doing(DOING)?,
-        tenant: tenant.map(TenantId::new).transpose().map_err(|error| StoreError::unreadable(DOING, error))?,
+        tenant: tenant
+            .map(TenantId::new)
+            .transpose()
+            .map_err(|error| StoreError::unreadable(DOING, error))?,
         name: parsed(row, "name")?,
         version: row.try_get("version").doing(DOING)?,
         spec: row.try_get::<Json<MeterSpec>, _>("spec").doing(DOING)?.0,
@@ -155,10 +161,12 @@ pub(crate) fn read_meter(row: &PgRow) -> Result<MeterRow, StoreError> {
 }
 
 async fn read_customers(transaction: &mut Transaction<'_, Postgres>) -> Result<Vec<CustomerRow>, StoreError> {
-    let rows = sqlx::query("SELECT tenant, key, customer_id FROM customers WHERE archived_at IS NULL ORDER BY customer_id")
-        .fetch_all(&mut **transaction)
-        .await
-        .doing("reading customers")?;
+    let rows = sqlx::query(
+        "SELECT tenant, key, customer_id FROM customers WHERE archived_at IS NULL ORDER BY customer_id",
+    )
+    .fetch_all(&mut **transaction)
+    .await
+    .doing("reading customers")?;
     rows.iter()
         .map(|row| {
             Ok(CustomerRow {
@@ -170,7 +178,9 @@ async fn read_customers(transaction: &mut Transaction<'_, Postgres>) -> Result<V
         .collect()
 }
 
-async fn read_subscriptions(transaction: &mut Transaction<'_, Postgres>) -> Result<Vec<SubscriptionRow>, StoreError> {
+async fn read_subscriptions(
+    transaction: &mut Transaction<'_, Postgres>,
+) -> Result<Vec<SubscriptionRow>, StoreError> {
     const DOING: &str = "reading subscriptions";
     let rows = sqlx::query(
         "SELECT s.tenant, c.key AS customer, s.subscription_id, s.starts_at, s.ends_at, p.name AS plan, p.version AS plan_version,

@@ -49,7 +49,10 @@ impl PostgresOptions {
         let sslmode: PgSslMode = self.sslmode.parse().map_err(|_| {
             StoreError::unreadable(
                 "reading MERIDIAN_POSTGRES_SSLMODE",
-                format!("{:?} is none of disable, allow, prefer, require, verify-ca, verify-full", self.sslmode),
+                format!(
+                    "{:?} is none of disable, allow, prefer, require, verify-ca, verify-full",
+                    self.sslmode
+                ),
             )
         })?;
         let connect_options = PgConnectOptions::new_without_pgpass()
@@ -83,10 +86,11 @@ pub fn connect(options: &PostgresOptions) -> Result<Records, StoreError> {
 /// Row-level security does not bind superusers and roles with BYPASSRLS: as one of them the second wall would be painted
 /// on. So no connection of ours works as one.
 pub(crate) async fn refuse_roles_above_policies(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let role: Option<String> =
-        sqlx::query_scalar("SELECT rolname::text FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)")
-            .fetch_optional(connection)
-            .await?;
+    let role: Option<String> = sqlx::query_scalar(
+        "SELECT rolname::text FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)",
+    )
+    .fetch_optional(connection)
+    .await?;
     match role {
         None => Ok(()),
         Some(role) => Err(sqlx::Error::Configuration(

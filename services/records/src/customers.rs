@@ -82,12 +82,19 @@ pub(crate) fn read(row: &PgRow) -> Result<Customer, StoreError> {
 
 impl TenantRecords {
     /// `seed` decides the id: the same seed again returns the customer that it made.
-    pub async fn create_customer(&self, new: &NewCustomer, seed: Uuid, by: &By) -> Result<Customer, CustomerError> {
+    pub async fn create_customer(
+        &self,
+        new: &NewCustomer,
+        seed: Uuid,
+        by: &By,
+    ) -> Result<Customer, CustomerError> {
         const DOING: &str = "creating a customer";
         let id = id::from_seed(Kind::Customer, seed);
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let inserted = sqlx::query("INSERT INTO customers (customer_id, tenant, key, name, time_zone, metadata, managed_by)
-             VALUES ($1, $2, $3, $4, $5, $6, 'api') ON CONFLICT DO NOTHING RETURNING *")
+        let inserted = sqlx::query(
+            "INSERT INTO customers (customer_id, tenant, key, name, time_zone, metadata, managed_by)
+             VALUES ($1, $2, $3, $4, $5, $6, 'api') ON CONFLICT DO NOTHING RETURNING *",
+        )
         .bind(&id)
         .bind(self.scope.tenant().as_str())
         .bind(new.key.as_str())
@@ -103,7 +110,15 @@ impl TenantRecords {
         };
         let customer = read(&row)?;
         let detail = json!({"key": customer.key, "name": customer.name, "time_zone": customer.time_zone});
-        audit::record(&mut transaction, Some(self.scope.tenant().as_str()), by, "customer.create", &id, detail).await?;
+        audit::record(
+            &mut transaction,
+            Some(self.scope.tenant().as_str()),
+            by,
+            "customer.create",
+            &id,
+            detail,
+        )
+        .await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing(DOING)?;
         Ok(customer)
@@ -131,7 +146,9 @@ impl TenantRecords {
     /// In order of making; archived ones are included and say so.
     pub async fn customers(&self, page: &Page) -> Result<Listed<Customer>, StoreError> {
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let rows = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id > $2 ORDER BY customer_id LIMIT $3")
+        let rows = sqlx::query(
+            "SELECT * FROM customers WHERE tenant = $1 AND customer_id > $2 ORDER BY customer_id LIMIT $3",
+        )
         .bind(self.scope.tenant().as_str())
         .bind(page.after_id())
         .bind(page.fetch())
@@ -142,16 +159,23 @@ impl TenantRecords {
         Ok(page.cut(customers, |customer| customer.id.clone()))
     }
 
-    pub async fn update_customer(&self, id: &str, change: &CustomerChange, by: &By) -> Result<Customer, CustomerError> {
+    pub async fn update_customer(
+        &self,
+        id: &str,
+        change: &CustomerChange,
+        by: &By,
+    ) -> Result<Customer, CustomerError> {
         const DOING: &str = "changing a customer";
         let mut transaction = self.scope.begin(&self.pool).await?;
         let before = self.lock_editable(&mut transaction, id).await?;
         if before.archived_at.is_some() {
             return Err(CustomerError::Archived);
         }
-        let row = sqlx::query("UPDATE customers SET name = coalesce($3, name), time_zone = coalesce($4, time_zone),
+        let row = sqlx::query(
+            "UPDATE customers SET name = coalesce($3, name), time_zone = coalesce($4, time_zone),
                  metadata = coalesce($5, metadata), updated_at = now()
-             WHERE tenant = $1 AND customer_id = $2 RETURNING *")
+             WHERE tenant = $1 AND customer_id = $2 RETURNING *",
+        )
         .bind(self.scope.tenant().as_str())
         .bind(id)
         .bind(&change.name)
@@ -165,7 +189,15 @@ impl TenantRecords {
             "before": {"name": before.name, "time_zone": before.time_zone, "metadata": before.metadata},
             "after": {"name": after.name, "time_zone": after.time_zone, "metadata": after.metadata},
         });
-        audit::record(&mut transaction, Some(self.scope.tenant().as_str()), by, "customer.update", id, detail).await?;
+        audit::record(
+            &mut transaction,
+            Some(self.scope.tenant().as_str()),
+            by,
+            "customer.update",
+            id,
+            detail,
+        )
+        .await?;
         transaction.commit().await.doing(DOING)?;
         Ok(after)
     }
@@ -189,14 +221,24 @@ impl TenantRecords {
         if subscribed {
             return Err(CustomerError::Subscribed);
         }
-        let row = sqlx::query("UPDATE customers SET archived_at = now(), updated_at = now()
-             WHERE tenant = $1 AND customer_id = $2 RETURNING *")
+        let row = sqlx::query(
+            "UPDATE customers SET archived_at = now(), updated_at = now()
+             WHERE tenant = $1 AND customer_id = $2 RETURNING *",
+        )
         .bind(self.scope.tenant().as_str())
         .bind(id)
         .fetch_one(&mut *transaction)
         .await
         .doing(DOING)?;
-        audit::record(&mut transaction, Some(self.scope.tenant().as_str()), by, "customer.archive", id, json!({})).await?;
+        audit::record(
+            &mut transaction,
+            Some(self.scope.tenant().as_str()),
+            by,
+            "customer.archive",
+            id,
+            json!({}),
+        )
+        .await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing(DOING)?;
         read(&row).map_err(CustomerError::from)
@@ -208,11 +250,11 @@ impl TenantRecords {
         id: &str,
     ) -> Result<Customer, CustomerError> {
         let row = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
-        .bind(self.scope.tenant().as_str())
-        .bind(id)
-        .fetch_optional(&mut **transaction)
-        .await
-        .doing("locking a customer")?;
+            .bind(self.scope.tenant().as_str())
+            .bind(id)
+            .fetch_optional(&mut **transaction)
+            .await
+            .doing("locking a customer")?;
         let customer = read(&row.ok_or(CustomerError::NotFound)?)?;
         match customer.managed_by {
             ManagedBy::Kubernetes => Err(CustomerError::ManagedByKubernetes),

@@ -84,7 +84,12 @@ impl TenantRecords {
     }
 
     /// The work is done; this is its answer from now on.
-    pub async fn finish_idempotency_key(&self, key: &str, status: u16, response: &str) -> Result<(), StoreError> {
+    pub async fn finish_idempotency_key(
+        &self,
+        key: &str,
+        status: u16,
+        response: &str,
+    ) -> Result<(), StoreError> {
         self.settle(
             "UPDATE idempotency_keys SET status = $3, response = $4, finished_at = now()
              WHERE tenant = $1 AND key = $2 AND status IS NULL",
@@ -96,7 +101,12 @@ impl TenantRecords {
 
     /// The request was refused and made nothing: the key is free for a corrected one.
     pub async fn forget_idempotency_key(&self, key: &str) -> Result<(), StoreError> {
-        self.settle("DELETE FROM idempotency_keys WHERE tenant = $1 AND key = $2 AND status IS NULL", key, None).await
+        self.settle(
+            "DELETE FROM idempotency_keys WHERE tenant = $1 AND key = $2 AND status IS NULL",
+            key,
+            None,
+        )
+        .await
     }
 
     /// The work failed half-way, perhaps: the next attempt may start at once, with the same seed.
@@ -109,7 +119,12 @@ impl TenantRecords {
         .await
     }
 
-    async fn settle(&self, statement: &'static str, key: &str, answer: Option<(i16, &str)>) -> Result<(), StoreError> {
+    async fn settle(
+        &self,
+        statement: &'static str,
+        key: &str,
+        answer: Option<(i16, &str)>,
+    ) -> Result<(), StoreError> {
         const DOING: &str = "settling an idempotency key";
         let mut transaction = self.scope.begin(&self.pool).await?;
         let query = sqlx::query(statement).bind(self.scope.tenant().as_str()).bind(key);
@@ -127,11 +142,12 @@ impl Records {
     pub async fn purge_idempotency_keys(&self, older_than: Duration) -> Result<u64, StoreError> {
         const DOING: &str = "purging idempotency keys";
         let mut transaction = begin_for_every_tenant(&self.pool).await?;
-        let purged = sqlx::query("DELETE FROM idempotency_keys WHERE claimed_at < now() - make_interval(secs => $1)")
-            .bind(older_than.as_secs_f64())
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
+        let purged =
+            sqlx::query("DELETE FROM idempotency_keys WHERE claimed_at < now() - make_interval(secs => $1)")
+                .bind(older_than.as_secs_f64())
+                .execute(&mut *transaction)
+                .await
+                .doing(DOING)?;
         transaction.commit().await.doing(DOING)?;
         Ok(purged.rows_affected())
     }

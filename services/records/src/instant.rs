@@ -30,10 +30,13 @@ impl Encode<'_, Postgres> for Instant {
 impl Decode<'_, Postgres> for Instant {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("a timestamptz came as text; queries here always bind, so it must come as binary".into());
+            return Err(
+                "a timestamptz came as text; queries here always bind, so it must come as binary".into()
+            );
         }
         let microseconds: i64 = <i64 as Decode<Postgres>>::decode(value)?;
-        let since_1970 = microseconds.checked_add(POSTGRES_EPOCH_US).ok_or("timestamptz out of range (infinity?)")?;
+        let since_1970 =
+            microseconds.checked_add(POSTGRES_EPOCH_US).ok_or("timestamptz out of range (infinity?)")?;
         Ok(Self(Timestamp::from_microsecond(since_1970)?))
     }
 }
@@ -48,7 +51,10 @@ pub(crate) fn optional(timestamp: Option<Timestamp>) -> Option<Instant> {
     timestamp.map(Instant)
 }
 
-pub(crate) fn read_optional(row: &sqlx::postgres::PgRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+pub(crate) fn read_optional(
+    row: &sqlx::postgres::PgRow,
+    column: &str,
+) -> Result<Option<Timestamp>, sqlx::Error> {
     use sqlx::Row;
     Ok(row.try_get::<Option<Instant>, _>(column)?.map(|instant| instant.0))
 }

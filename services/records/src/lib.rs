@@ -44,21 +44,27 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 
 pub use api_keys::ApiKeyGrant;
 pub use audit::{AuditEntry, By};
-pub use catalogue::{CatalogueChanges, CatalogueSnapshot, CHANNEL, Charge, CustomerRow, MeterRow, SubscriptionRow};
+pub use catalogue::{
+    CHANNEL, CatalogueChanges, CatalogueSnapshot, Charge, CustomerRow, MeterRow, SubscriptionRow,
+};
 pub use connect::{PostgresOptions, connect};
-pub use control::{ApiKeyHash, CatalogueEntry, CatalogueListing, ControlError, Source, Synced, TenantRequest};
+pub use control::{
+    ApiKeyHash, CatalogueEntry, CatalogueListing, ControlError, Source, Synced, TenantRequest,
+};
 pub use customers::{Customer, CustomerChange, CustomerError, NewCustomer};
 pub use error::StoreError;
 pub use idempotency::Claim;
 pub use invoices::{
-    DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome, SavedInvoice,
+    DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome,
+    SavedInvoice,
 };
 pub use offered::OfferedPlan;
 pub use page::{Listed, Page};
 pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;
 pub use subscriptions::{
-    DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription, SubscriptionError, SubscriptionState,
+    DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription, SubscriptionError,
+    SubscriptionState,
 };
 pub use usage_totals::AggregatedUsage;
 

@@ -60,7 +60,10 @@ impl SchemaError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::NewerThanProgram { .. } | Self::SkipsVersions { .. } | Self::NotAVersion(_) | Self::Migration(_) => false,
+            Self::NewerThanProgram { .. }
+            | Self::SkipsVersions { .. }
+            | Self::NotAVersion(_)
+            | Self::Migration(_) => false,
         }
     }
 }
@@ -69,10 +72,16 @@ impl Records {
     /// Brings the schema to `program`'s version, normally `env!("CARGO_PKG_VERSION")`. Several may try at once: one does.
     pub async fn migrate(&self, program: &str) -> Result<MigrationReport, SchemaError> {
         let program: ProgramVersion = program.parse()?;
-        let mut connection =
-            PgConnection::connect_with(&self.connect_options).await.doing("connecting to migrate the schema")?;
+        let mut connection = PgConnection::connect_with(&self.connect_options)
+            .await
+            .doing("connecting to migrate the schema")?;
         // A long migration is not a stuck query, and waiting for another migration is not a stuck lock.
-        sqlx::query("SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '60s', false)").execute(&mut connection).await.doing("preparing to migrate")?;
+        sqlx::query(
+            "SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '60s', false)",
+        )
+        .execute(&mut connection)
+        .await
+        .doing("preparing to migrate")?;
         refuse_roles_above_policies(&mut connection).await.doing("checking the role that migrates")?;
         let before = recorded_version(&mut connection).await?;
         if let Some(schema) = before {
@@ -138,7 +147,10 @@ async fn applied_versions(connection: &mut PgConnection) -> Result<Vec<i64>, Sto
 }
 
 /// Never lowers it: an older patch of the same minor version leaves the newer record.
-async fn record_version(connection: &mut PgConnection, program: ProgramVersion) -> Result<ProgramVersion, SchemaError> {
+async fn record_version(
+    connection: &mut PgConnection,
+    program: ProgramVersion,
+) -> Result<ProgramVersion, SchemaError> {
     let recorded = recorded_version(connection).await?;
     let version = recorded.map_or(program, |recorded| recorded.max(program));
     sqlx::query(
@@ -160,7 +172,8 @@ impl FromStr for ProgramVersion {
     fn from_str(text: &str) -> Result<Self, SchemaError> {
         let wrong = || SchemaError::NotAVersion(text.to_owned());
         let core = text.split(['-', '+']).next().unwrap_or(text);
-        let numbers = core.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
+        let numbers =
+            core.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
         match numbers[..] {
             [major, minor, patch] => Ok(Self { major, minor, patch }),
             _ => Err(wrong()),
@@ -185,7 +198,9 @@ mod tests {
 
     #[test]
     fn one_minor_version_at_a_time() {
-        for (schema, program) in [("0.1.0", "0.1.0"), ("0.1.9", "0.1.2"), ("0.1.0", "0.2.5"), ("1.4.0", "1.5.0-rc.1")] {
+        for (schema, program) in
+            [("0.1.0", "0.1.0"), ("0.1.9", "0.1.2"), ("0.1.0", "0.2.5"), ("1.4.0", "1.5.0-rc.1")]
+        {
             assert_eq!(step(schema, program), Ok(()), "{schema} -> {program}");
         }
     }

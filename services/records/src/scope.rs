@@ -29,7 +29,10 @@ impl Scope {
     }
 
     /// The same, reading one snapshot throughout.
-    pub(crate) async fn begin_snapshot(&self, pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(crate) async fn begin_snapshot(
+        &self,
+        pool: &PgPool,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.name_tenant(pool.begin_with(SNAPSHOT).await.doing("beginning a tenant's snapshot")?).await
     }
 
@@ -47,13 +50,17 @@ impl Scope {
 }
 
 /// A transaction that sees every tenant. Each use is a named function of this crate with a reason in its documentation.
-pub(crate) async fn begin_for_every_tenant(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+pub(crate) async fn begin_for_every_tenant(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
     let transaction = pool.begin().await.doing("beginning a transaction over all tenants")?;
     see_every_tenant(transaction).await
 }
 
 /// The same, reading one snapshot throughout.
-pub(crate) async fn begin_snapshot_of_every_tenant(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+pub(crate) async fn begin_snapshot_of_every_tenant(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
     let transaction = pool.begin_with(SNAPSHOT).await.doing("beginning a snapshot of all tenants")?;
     see_every_tenant(transaction).await
 }

@@ -83,7 +83,11 @@ impl Entry {
     }
 
     pub fn of_tenant(entry: CatalogueEntry) -> Self {
-        let keys = entry.api_keys.iter().map(|key| KeyHash { name: key.name.clone(), hash: key.hash.clone() }).collect();
+        let keys = entry
+            .api_keys
+            .iter()
+            .map(|key| KeyHash { name: key.name.clone(), hash: key.hash.clone() })
+            .collect();
         Self { api_keys: Some(keys), ..Self::of(entry) }
     }
 }
@@ -107,7 +111,10 @@ impl KeyHash {
         let digits = self.hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if self.hash.len() != 64 || !digits {
             let field = format!("apiKeys[{index}].hash");
-            return Err(crate::problem::Problem::invalid(field, "must be a SHA-256 in 64 lower-case hex digits"));
+            return Err(crate::problem::Problem::invalid(
+                field,
+                "must be a SHA-256 in 64 lower-case hex digits",
+            ));
         }
         Ok(ApiKeyHash { name: self.name, hash: self.hash })
     }

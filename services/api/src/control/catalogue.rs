@@ -46,9 +46,13 @@ pub(crate) async fn put_meter(
 /// Archives a meter. Its events are unknown from now on; what it counted stays.
 #[utoipa::path(delete, path = "/control/v1/meters/{name}", tag = "Control", operation_id = "archiveMeter",
     params(("name" = String, Path)), responses((status = 200, body = Archived)))]
-pub(crate) async fn archive_meter(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Archived>, Problem> {
+pub(crate) async fn archive_meter(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Archived>, Problem> {
     let meter: MeterName = named(&name)?;
-    let changed = app.records().archive_meter(&meter, &by_deletion("Meter", &name)).await.map_err(control_problem)?;
+    let changed =
+        app.records().archive_meter(&meter, &by_deletion("Meter", &name)).await.map_err(control_problem)?;
     Ok(Json(Archived::new(name, changed)))
 }
 
@@ -70,9 +74,13 @@ pub(crate) async fn put_plan(
 /// Archives a plan. Its subscriptions run on; new ones are refused.
 #[utoipa::path(delete, path = "/control/v1/plans/{name}", tag = "Control", operation_id = "archivePlan",
     params(("name" = String, Path)), responses((status = 200, body = Archived)))]
-pub(crate) async fn archive_plan(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Archived>, Problem> {
+pub(crate) async fn archive_plan(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Archived>, Problem> {
     let plan: PlanName = named(&name)?;
-    let changed = app.records().archive_plan(&plan, &by_deletion("Plan", &name)).await.map_err(control_problem)?;
+    let changed =
+        app.records().archive_plan(&plan, &by_deletion("Plan", &name)).await.map_err(control_problem)?;
     Ok(Json(Archived::new(name, changed)))
 }
 
@@ -102,9 +110,16 @@ pub(crate) async fn put_tenant(
 /// Archives a tenant: its keys are revoked, its subscription ends now and is billed until now.
 #[utoipa::path(delete, path = "/control/v1/tenants/{name}", tag = "Control", operation_id = "archiveTenant",
     params(("name" = String, Path)), responses((status = 200, body = Archived)))]
-pub(crate) async fn archive_tenant(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Archived>, Problem> {
+pub(crate) async fn archive_tenant(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Archived>, Problem> {
     let tenant: TenantId = named(&name)?;
-    let changed = app.records().archive_tenant(&tenant, &by_deletion("Tenant", &name)).await.map_err(control_problem)?;
+    let changed = app
+        .records()
+        .archive_tenant(&tenant, &by_deletion("Tenant", &name))
+        .await
+        .map_err(control_problem)?;
     Ok(Json(Archived::new(name, changed)))
 }
 

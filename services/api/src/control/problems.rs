@@ -24,10 +24,18 @@ pub(super) fn control_problem(error: ControlError) -> Problem {
     match error {
         ControlError::Immutable { field } => Problem::invalid(below_spec(field), detail),
         ControlError::Invalid { field, detail } => Problem::invalid(below_spec(&field), detail),
-        ControlError::MeterMissing { field, .. } => Problem::conflict(Code::MeterMissing, detail).field(below_spec(&field)),
-        ControlError::PlanMissing { .. } => Problem::conflict(Code::PlanMissing, detail).field("spec.planRef.name"),
-        ControlError::TenantMissing { .. } => Problem::conflict(Code::TenantMissing, detail).field("spec.tenantRef.name"),
-        ControlError::TenancyRefused { .. } => Problem::new(StatusCode::CONFLICT, Code::TenancyRefused, detail),
+        ControlError::MeterMissing { field, .. } => {
+            Problem::conflict(Code::MeterMissing, detail).field(below_spec(&field))
+        }
+        ControlError::PlanMissing { .. } => {
+            Problem::conflict(Code::PlanMissing, detail).field("spec.planRef.name")
+        }
+        ControlError::TenantMissing { .. } => {
+            Problem::conflict(Code::TenantMissing, detail).field("spec.tenantRef.name")
+        }
+        ControlError::TenancyRefused { .. } => {
+            Problem::new(StatusCode::CONFLICT, Code::TenancyRefused, detail)
+        }
         ControlError::NameTaken { .. } => Problem::conflict(Code::NameTaken, detail),
         ControlError::KeyTaken { .. } => Problem::invalid("apiKeys", detail),
         ControlError::Store(error) => error.into(),

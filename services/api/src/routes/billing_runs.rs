@@ -38,7 +38,8 @@ pub(crate) async fn get(
 ) -> Result<Json<BillingRun>, Problem> {
     let not_found = || Problem::not_found("billing run");
     // The id says whose it is, and is only believed when it says the caller's own.
-    let id = RunId::parse(&workflow_id).filter(|id| id.tenant == *caller.scope.tenant()).ok_or_else(not_found)?;
+    let id =
+        RunId::parse(&workflow_id).filter(|id| id.tenant == *caller.scope.tenant()).ok_or_else(not_found)?;
     let records = caller.records(&app);
     records.subscription(&id.subscription).await?.ok_or_else(not_found)?;
     let run = app.parts.billing_runs.find(&id).await.map_err(run_problem)?;

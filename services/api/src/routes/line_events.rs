@@ -51,7 +51,8 @@ pub(crate) async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<List<LineEvent>>, Problem> {
     let invoice = invoices::find(&app, &caller, &invoice_id).await?;
-    let line = invoice.lines.iter().find(|line| line.id == line_id).ok_or_else(|| Problem::not_found("line"))?;
+    let line =
+        invoice.lines.iter().find(|line| line.id == line_id).ok_or_else(|| Problem::not_found("line"))?;
     let Some(meter) = &line.meter else { return Ok(Json(List { data: Vec::new(), next_cursor: None })) };
     let query = LineQuery {
         meter: meter.name.to_string(),
@@ -60,7 +61,8 @@ pub(crate) async fn list(
         end_us: line.period_end.as_microsecond(),
         stored_before_us: Some(invoice.stored_before.as_microsecond()),
     };
-    let page = app.usage().line_events(&caller.usage_scope(), &query, paging.cursor()?, paging.limit()?).await?;
+    let page =
+        app.usage().line_events(&caller.usage_scope(), &query, paging.cursor()?, paging.limit()?).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(Json(List { data: page.events.into_iter().map(show).collect(), next_cursor }))
 }

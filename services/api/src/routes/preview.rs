@@ -13,13 +13,7 @@ use super::{
     invoices::{Invoice, Line},
     shown,
 };
-use crate::{
-    app::App,
-    auth::Caller,
-    extract::Body,
-    problem::Problem,
-    usage,
-};
+use crate::{app::App, auth::Caller, extract::Body, problem::Problem, usage};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +56,10 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         // What was only computed has no id to go on with.
         id: String::new(),
         price: line.price.into_string(),
-        role: serde_json::to_value(line.role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default(),
+        role: serde_json::to_value(line.role)
+            .ok()
+            .and_then(|role| role.as_str().map(str::to_owned))
+            .unwrap_or_default(),
         description: line.description,
         meter: line.meter.map(|meter| meter.into_string()),
         meter_version: line.meter_version,

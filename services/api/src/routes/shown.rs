@@ -31,7 +31,8 @@ pub(super) fn quantity(quantity: Quantity) -> String {
 
 /// An id out of a path. One that could be nobody's is answered like one that is somebody else's.
 pub(super) fn id<'a>(what: &str, text: &'a str) -> Result<&'a str, Problem> {
-    let possible = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let possible =
+        text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if possible { Ok(text) } else { Err(Problem::not_found(what)) }
 }
 
@@ -90,7 +91,14 @@ mod tests {
     #[test]
     fn metadata_is_a_bounded_object_that_postgres_can_hold() {
         assert!(check_metadata("metadata", &json!({"a": {"b": [1, null, "ä"]}})).is_ok());
-        for wrong in [json!([]), json!("x"), json!(null), json!({"a": "\u{0}"}), json!({"\u{0}": 1}), json!({"a": "x".repeat(17_000)})] {
+        for wrong in [
+            json!([]),
+            json!("x"),
+            json!(null),
+            json!({"a": "\u{0}"}),
+            json!({"\u{0}": 1}),
+            json!({"a": "x".repeat(17_000)}),
+        ] {
             let problem = check_metadata("metadata", &wrong).expect_err("refused");
             assert_eq!((problem.status, problem.field.as_deref()), (422, Some("metadata")));
         }

@@ -206,15 +206,20 @@ pub(crate) async fn close(
     let id = shown::subscription_id(&subscription_id)?;
     let terms = caller.records(&app).period_terms(&id, body.period_start).await?;
     if terms.period.end > Timestamp::now() {
-        let detail = format!("the period ends at {}; it can be closed then, and previewed now", terms.period.end);
+        let detail =
+            format!("the period ends at {}; it can be closed then, and previewed now", terms.period.end);
         return Err(Problem::conflict(Code::PeriodNotOver, detail).field("period_start"));
     }
-    let run = RunId { tenant: caller.scope.tenant().clone(), subscription: id, period_start: terms.period.start };
+    let run =
+        RunId { tenant: caller.scope.tenant().clone(), subscription: id, period_start: terms.period.start };
     app.parts.billing_runs.start(&run, body.issue).await.map_err(run_problem)?;
     let started = StartedRun {
         workflow_id: run.to_string(),
         billing_run: format!("/v1/billing-runs/{}", run.to_string().replace('/', "%2F")),
-        period: PeriodBounds { start: shown::instant(terms.period.start), end: shown::instant(terms.period.end) },
+        period: PeriodBounds {
+            start: shown::instant(terms.period.start),
+            end: shown::instant(terms.period.end),
+        },
     };
     Ok((StatusCode::ACCEPTED, Json(started)))
 }
@@ -232,7 +237,9 @@ pub(super) fn run_problem(error: RunError) -> Problem {
 
 impl CreateSubscription {
     fn checked(self) -> Result<NewSubscription, Problem> {
-        let customer_id = shown::id("customer", &self.customer_id).map_err(|problem| problem.field("customer_id"))?.to_owned();
+        let customer_id = shown::id("customer", &self.customer_id)
+            .map_err(|problem| problem.field("customer_id"))?
+            .to_owned();
         let plan = PlanName::new(self.plan).map_err(|error| Problem::invalid("plan", error.to_string()))?;
         if let Some(zone) = &self.time_zone {
             check_time_zone("time_zone", zone)?;
@@ -242,7 +249,14 @@ impl CreateSubscription {
             AnchorKind::Calendar => Anchor::Calendar,
             AnchorKind::Start => Anchor::Start { at: starts_at },
         };
-        Ok(NewSubscription { customer_id, plan, starts_at, ends_at: self.ends_at, anchor, time_zone: self.time_zone })
+        Ok(NewSubscription {
+            customer_id,
+            plan,
+            starts_at,
+            ends_at: self.ends_at,
+            anchor,
+            time_zone: self.time_zone,
+        })
     }
 }
 

@@ -78,7 +78,8 @@ pub(crate) async fn get(
     }
     let (meter, customer) = known(&app, &caller, &query).await?;
     let period = Period { start: query.start, end: query.end };
-    let total = total(app.usage(), caller.scope.tenant(), customer.as_str(), meter.name.as_str(), period).await?;
+    let total =
+        total(app.usage(), caller.scope.tenant(), customer.as_str(), meter.name.as_str(), period).await?;
     let points = match window {
         Some(window) => points(&app, &caller, &meter, &customer, period, window).await?,
         None => Vec::new(),

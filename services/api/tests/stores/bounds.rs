@@ -38,12 +38,15 @@ async fn requests_beyond_the_bound_are_503_at_once_and_served_again_later() {
     let limits = Limits { requests_in_flight_max: 2, ..Limits::default() };
     let region = Region::start_with(limits, None).await.with_catalogue(&["acme"]).await;
     let busy: Vec<_> = (0..2).map(|_| tokio::spawn(stuck(&region))).collect();
-    let refused = loop {
-        let answer = region.get("acme", "/v1/customers").await;
-        if answer.status == 503 {
-            break answer;
+    let refusal = async {
+        loop {
+            let answer = region.get("acme", "/v1/customers").await;
+            if answer.status == 503 {
+                return answer;
+            }
         }
     };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refusal).await.expect("refused");
     assert_eq!(refused.headers["retry-after"], "1");
     refused.problem(503, "overloaded");
     busy.into_iter().for_each(|request| request.abort());

@@ -17,7 +17,9 @@ async fn putting_twice_writes_nothing_the_second_time() {
     let version = region.records.catalogue_version().await.expect("a version");
     let meter = json!({"uid": "m1", "generation": 1, "spec": meter_spec()});
     let plan = json!({"uid": "p1", "generation": 1, "spec": plan_spec()});
-    for (path, body) in [("meters/api-calls", meter), ("plans/starter", plan), ("tenants/acme", tenant_body("acme"))] {
+    for (path, body) in
+        [("meters/api-calls", meter), ("plans/starter", plan), ("tenants/acme", tenant_body("acme"))]
+    {
         let again = region.put(path, body).await.expect(200);
         let name = path.split('/').nth(1).expect("a name");
         assert_eq!(again, json!({"name": name, "generation": 1, "version": 1, "changed": false}));
@@ -36,7 +38,8 @@ async fn the_listing_is_what_was_put() {
         json!({"meters": [entry("api-calls", "m1")], "plans": [entry("starter", "p1")], "tenants": [tenant]})
     );
     for _ in 0..2 {
-        let delete = region.control_request(Method::DELETE, "/control/v1/meters/api-calls").bearer_auth(CONTROL_TOKEN);
+        let delete =
+            region.control_request(Method::DELETE, "/control/v1/meters/api-calls").bearer_auth(CONTROL_TOKEN);
         answer(delete).await.expect(200);
     }
     assert_eq!(listing(&region).await["meters"][0]["archived"], true);
@@ -56,14 +59,22 @@ async fn a_bad_spec_is_422_with_its_field() {
         (plan(|spec| spec["prices"][1]["perUnit"]["amount"] = json!(0.01)), "spec.prices[1].perUnit.amount"),
         (plan(|spec| spec["prices"][1]["perUnit"]["amount"] = json!("-1")), "spec.prices[1].perUnit.amount"),
         (plan(|spec| spec["interval"]["count"] = json!(0)), "spec.interval.count"),
-        (plan(|spec| { spec["prices"][1].as_object_mut().expect("a price").remove("meterRef"); }), "spec.prices[1].meterRef"),
+        (
+            plan(|spec| {
+                spec["prices"][1].as_object_mut().expect("a price").remove("meterRef");
+            }),
+            "spec.prices[1].meterRef",
+        ),
     ];
     for (body, field) in cases {
         let problem = region.put("plans/broken", body).await.problem(422, "invalid");
         assert_eq!(problem["field"], field, "{problem}");
     }
     let meter = json!({"uid": "m2", "generation": 1, "spec": {"regionRef": {"name": "r"}, "eventType": "e", "aggregation": "Sum"}});
-    assert_eq!(region.put("meters/bytes", meter).await.problem(422, "invalid")["field"], "spec.valueProperty");
+    assert_eq!(
+        region.put("meters/bytes", meter).await.problem(422, "invalid")["field"],
+        "spec.valueProperty"
+    );
     let mut tenant = tenant_body("acme");
     tenant["spec"]["timeZone"] = json!("Europe/Nowhere");
     assert_eq!(region.put("tenants/acme", tenant).await.problem(422, "invalid")["field"], "spec.timeZone");
@@ -79,7 +90,10 @@ async fn what_past_usage_rests_on_is_422_and_names_the_field() {
     let mut spec = meter_spec();
     spec["eventType"] = json!("other");
     let changed = json!({"uid": "m1", "generation": 2, "spec": spec});
-    assert_eq!(region.put("meters/api-calls", changed).await.problem(422, "invalid")["field"], "spec.eventType");
+    assert_eq!(
+        region.put("meters/api-calls", changed).await.problem(422, "invalid")["field"],
+        "spec.eventType"
+    );
 }
 
 #[tokio::test]
@@ -89,7 +103,10 @@ async fn what_is_not_there_yet_is_409_and_works_once_it_is() {
     let problem = region.put("plans/starter", plan.clone()).await.problem(409, "meter_missing");
     assert_eq!(problem["field"], "spec.prices[1].meterRef.name");
     region.put("tenants/acme", tenant_body("acme")).await.problem(409, "plan_missing");
-    region.put("meters/api-calls", json!({"uid": "m1", "generation": 1, "spec": meter_spec()})).await.expect(200);
+    region
+        .put("meters/api-calls", json!({"uid": "m1", "generation": 1, "spec": meter_spec()}))
+        .await
+        .expect(200);
     region.put("plans/starter", plan).await.expect(200);
     region.put("tenants/acme", tenant_body("acme")).await.expect(200);
 }

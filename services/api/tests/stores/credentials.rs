@@ -19,7 +19,12 @@ async fn until_refused(region: &Region, key: &str) -> Answer {
         if answer.status == 401 {
             return answer;
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "still {} after {:?}", answer.status, started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "still {} after {:?}",
+            answer.status,
+            started.elapsed()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -54,7 +59,8 @@ async fn a_revoked_key_is_refused_and_told_so() {
 async fn the_keys_of_an_archived_tenant_are_refused() {
     let region = Region::start().await.with_catalogue(&["acme"]).await;
     with_key(&region, &format!("Bearer {}", key_of("acme"))).await.expect(200);
-    let delete = region.control_request(Method::DELETE, "/control/v1/tenants/acme").bearer_auth(CONTROL_TOKEN);
+    let delete =
+        region.control_request(Method::DELETE, "/control/v1/tenants/acme").bearer_auth(CONTROL_TOKEN);
     assert_eq!(answer(delete).await.expect(200)["changed"], true);
     until_refused(&region, &key_of("acme")).await.problem(401, "key_revoked");
 }

@@ -53,7 +53,11 @@ async fn every_operation_says_what_it_takes_and_gives() {
     let rest = answer(region.rest_request(Method::GET, "/openapi.json")).await.expect(200);
     let control = answer(region.control_request(Method::GET, "/openapi.json")).await.expect(200);
     for document in [rest, control] {
-        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
+        assert!(
+            document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")),
+            "{}",
+            document["openapi"]
+        );
         let mut ids = BTreeSet::new();
         for (method, path, operation) in operations(&document) {
             let name = format!("{method} {path}");
@@ -65,8 +69,12 @@ async fn every_operation_says_what_it_takes_and_gives() {
             assert!(responses.contains_key("default"), "{name}: problems");
             let success = responses.iter().find(|(status, _)| status.starts_with('2')).expect("a success").1;
             assert!(success["content"]["application/json"]["schema"].is_object(), "{name}: what it gives");
-            let parameters: Vec<&str> = operation["parameters"].as_array().into_iter().flatten()
-                .filter_map(|parameter| parameter["name"].as_str()).collect();
+            let parameters: Vec<&str> = operation["parameters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|parameter| parameter["name"].as_str())
+                .collect();
             for part in path.split('/').filter_map(|part| part.strip_prefix('{')) {
                 assert!(parameters.contains(&part.trim_end_matches('}')), "{name}: parameter {part}");
             }

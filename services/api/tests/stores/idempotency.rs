@@ -56,7 +56,9 @@ async fn many_at_once_with_one_key_make_one_customer() {
 #[tokio::test]
 async fn a_refused_request_leaves_its_key_free_for_a_corrected_one() {
     let region = Region::start().await.with_catalogue(&["acme"]).await;
-    create(&region, "acme", "k1", &json!({"key": "big", "time_zone": "Nowhere"})).await.problem(422, "invalid");
+    create(&region, "acme", "k1", &json!({"key": "big", "time_zone": "Nowhere"}))
+        .await
+        .problem(422, "invalid");
     create(&region, "acme", "k1", &json!({"key": "big", "time_zone": "Asia/Kolkata"})).await.expect(201);
     let keyed = |key: String| {
         let request = region.rest_request(Method::POST, "/v1/customers").bearer_auth(key_of("acme"));

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use meridian_billing::{decimal::Quantity, ids::MeterName, invoice::{Computation, MeterUsage}};
+use meridian_billing::{
+    decimal::Quantity,
+    ids::MeterName,
+    invoice::{Computation, MeterUsage},
+};
 use meridian_records::{By, InvoiceDraft};
 use reqwest::Method;
 use serde_json::json;
@@ -20,7 +24,8 @@ async fn rate(region: &Region, tenant: &str, subscription: &str, calls: u32) -> 
         meter_version: 1,
         unit: Some("call".to_owned()),
     };
-    let input = terms.invoice_input([(MeterName::new("api-calls").expect("a name"), used)].into(), Timestamp::now());
+    let input =
+        terms.invoice_input([(MeterName::new("api-calls").expect("a name"), used)].into(), Timestamp::now());
     let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
     records.save_invoice(&draft, &By::new("worker", "test")).await.expect("saved").invoice.id.into_string()
 }
@@ -31,25 +36,42 @@ async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events
     let subscription = region.subscription("acme").await;
     region.call("acme", "", 12_000).await;
 
-    let preview = region.post("acme", "/v1/invoices/preview", json!({"subscription_id": subscription})).await.expect(200);
+    let preview = region
+        .post("acme", "/v1/invoices/preview", json!({"subscription_id": subscription}))
+        .await
+        .expect(200);
     assert_eq!((preview["total"].as_str(), preview["status"].as_str()), (Some("120.00"), Some("preview")));
     assert_eq!(preview["period_over"], true);
 
     let id = rate(&region, "acme", &subscription, 12_000).await;
     let draft = region.get("acme", &format!("/v1/invoices/{id}")).await.expect(200);
     assert_eq!((draft["status"].as_str(), draft["number"].as_str()), (Some("draft"), None));
-    for (field, text) in [("currency", "USD"), ("subtotal", "120.00"), ("tax", "0.00"), ("total", "120.00"),
-                          ("period_start", "2026-07-01T00:00:00Z"), ("period_end", "2026-08-01T00:00:00Z")] {
+    for (field, text) in [
+        ("currency", "USD"),
+        ("subtotal", "120.00"),
+        ("tax", "0.00"),
+        ("total", "120.00"),
+        ("period_start", "2026-07-01T00:00:00Z"),
+        ("period_end", "2026-08-01T00:00:00Z"),
+    ] {
         assert_eq!(draft[field], text, "{field}");
     }
     assert_eq!(draft["lines"], preview_lines_with_ids(&preview, &draft), "the preview said the same");
-    let usage = draft["lines"].as_array().expect("lines").iter().find(|line| line["role"] == "usage").expect("a usage line");
+    let usage = draft["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .find(|line| line["role"] == "usage")
+        .expect("a usage line");
     assert_eq!((usage["quantity"].as_str(), usage["amount"].as_str()), (Some("12000"), Some("20.00")));
 
     let line = usage["id"].as_str().expect("an id");
     let (mut seen, mut cursor, mut pages) = (BTreeSet::new(), String::new(), 0);
     loop {
-        let page = region.get("acme", &format!("/v1/invoices/{id}/lines/{line}/events?limit=1000{cursor}")).await.expect(200);
+        let page = region
+            .get("acme", &format!("/v1/invoices/{id}/lines/{line}/events?limit=1000{cursor}"))
+            .await
+            .expect(200);
         for event in page["data"].as_array().expect("a list") {
             assert_eq!(event["properties"], json!({"path": "/things"}));
             assert!(seen.insert(event["id"].as_str().expect("an id").to_owned()), "{event} twice");
@@ -61,7 +83,12 @@ async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events
         }
     }
     assert_eq!((seen.len(), pages), (12_000, 12));
-    let flat = draft["lines"].as_array().expect("lines").iter().find(|line| line["role"] == "flat").expect("a flat line");
+    let flat = draft["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .find(|line| line["role"] == "flat")
+        .expect("a flat line");
     let path = format!("/v1/invoices/{id}/lines/{}/events", flat["id"].as_str().expect("an id"));
     assert_eq!(region.get("acme", &path).await.expect(200)["data"], json!([]));
 }
@@ -69,7 +96,9 @@ async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events
 /// The preview's lines with the draft's ids, which a preview cannot have.
 fn preview_lines_with_ids(preview: &serde_json::Value, draft: &serde_json::Value) -> serde_json::Value {
     let mut lines = preview["lines"].clone();
-    for (line, saved) in lines.as_array_mut().expect("lines").iter_mut().zip(draft["lines"].as_array().expect("lines")) {
+    for (line, saved) in
+        lines.as_array_mut().expect("lines").iter_mut().zip(draft["lines"].as_array().expect("lines"))
+    {
         line["id"] = saved["id"].clone();
     }
     lines
@@ -115,13 +144,20 @@ async fn lists_come_in_pages_that_hold_everything_once() {
     let (mut keys, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = region.get("acme", &format!("/v1/customers?limit=3{cursor}")).await.expect(200);
-        keys.extend(page["data"].as_array().expect("a list").iter().map(|customer| customer["key"].as_str().expect("a key").to_owned()));
+        keys.extend(
+            page["data"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|customer| customer["key"].as_str().expect("a key").to_owned()),
+        );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
-    let expected: Vec<String> = std::iter::once(String::new()).chain((0..7).map(|number| format!("customer-{number}"))).collect();
+    let expected: Vec<String> =
+        std::iter::once(String::new()).chain((0..7).map(|number| format!("customer-{number}"))).collect();
     assert_eq!(keys, expected);
 }
 
@@ -130,16 +166,29 @@ async fn a_customer_lives_from_creation_to_archive() {
     let region = Region::start().await.with_catalogue(&["acme"]).await;
     let made = region.customer("acme", "big").await;
     let path = format!("/v1/customers/{}", made["id"].as_str().expect("an id"));
-    let changed = region.ask("acme", Method::PATCH, &path, Some(json!({"time_zone": "Asia/Tokyo", "metadata": {"crm": 7}}))).await.expect(200);
-    assert_eq!((&changed["name"], &changed["time_zone"], &changed["metadata"]), (&made["name"], &json!("Asia/Tokyo"), &json!({"crm": 7})));
+    let changed = region
+        .ask("acme", Method::PATCH, &path, Some(json!({"time_zone": "Asia/Tokyo", "metadata": {"crm": 7}})))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&changed["name"], &changed["time_zone"], &changed["metadata"]),
+        (&made["name"], &json!("Asia/Tokyo"), &json!({"crm": 7}))
+    );
     let subscribe = json!({"customer_id": made["id"], "plan": "starter", "starts_at": "2026-07-15T10:00:00Z", "anchor": "start"});
     let subscription = region.post("acme", "/v1/subscriptions", subscribe).await.expect(201);
     assert_eq!(subscription["time_zone"], "Asia/Tokyo");
-    assert_eq!(subscription["next_period"], json!({"start": "2026-07-15T10:00:00Z", "end": "2026-08-15T10:00:00Z"}));
+    assert_eq!(
+        subscription["next_period"],
+        json!({"start": "2026-07-15T10:00:00Z", "end": "2026-08-15T10:00:00Z"})
+    );
     region.ask("acme", Method::DELETE, &path, None).await.problem(409, "subscribed");
-    let end = format!("/v1/subscriptions/{}?at=2026-07-20T00:00:00Z", subscription["id"].as_str().expect("an id"));
+    let end =
+        format!("/v1/subscriptions/{}?at=2026-07-20T00:00:00Z", subscription["id"].as_str().expect("an id"));
     let cancelled = region.ask("acme", Method::DELETE, &end, None).await.expect(200);
-    assert_eq!((&cancelled["status"], &cancelled["next_period"]["end"]), (&json!("cancelled"), &json!("2026-07-20T00:00:00Z")));
+    assert_eq!(
+        (&cancelled["status"], &cancelled["next_period"]["end"]),
+        (&json!("cancelled"), &json!("2026-07-20T00:00:00Z"))
+    );
     let archived = region.ask("acme", Method::DELETE, &path, None).await.expect(200);
     assert!(archived["archived_at"].is_string());
     assert_eq!(region.get("acme", &path).await.expect(200), archived);

@@ -81,7 +81,8 @@ impl Answer {
 
 impl Region {
     pub async fn start() -> Self {
-        Self::start_with(Limits { api_key_cache: Duration::from_millis(100), ..Limits::default() }, None).await
+        Self::start_with(Limits { api_key_cache: Duration::from_millis(100), ..Limits::default() }, None)
+            .await
     }
 
     pub async fn start_with(limits: Limits, dedicated_tenant: Option<&str>) -> Self {
@@ -139,13 +140,22 @@ impl Region {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {
-        answer(self.control_request(Method::PUT, &format!("/control/v1/{path}")).bearer_auth(CONTROL_TOKEN).json(&body)).await
+        answer(
+            self.control_request(Method::PUT, &format!("/control/v1/{path}"))
+                .bearer_auth(CONTROL_TOKEN)
+                .json(&body),
+        )
+        .await
     }
 
     /// Meter api-calls, plan starter (100, 10,000 calls included, 0.01 beyond), and these tenants, billed from July 2026 on.
     pub async fn with_catalogue(self, tenants: &[&str]) -> Self {
-        self.put("meters/api-calls", json!({"uid": "m1", "generation": 1, "spec": meter_spec()})).await.expect(200);
-        self.put("plans/starter", json!({"uid": "p1", "generation": 1, "spec": plan_spec()})).await.expect(200);
+        self.put("meters/api-calls", json!({"uid": "m1", "generation": 1, "spec": meter_spec()}))
+            .await
+            .expect(200);
+        self.put("plans/starter", json!({"uid": "p1", "generation": 1, "spec": plan_spec()}))
+            .await
+            .expect(200);
         for tenant in tenants {
             self.put(&format!("tenants/{tenant}"), tenant_body(tenant)).await.expect(200);
         }
@@ -177,8 +187,10 @@ impl Region {
     pub async fn terminate(&self, workflow_id: &str) {
         use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow};
         let url = url::Url::parse(&format!("http://{}", self.temporal.address)).expect("a url");
-        let connection = Connection::connect(ConnectionOptions::new(url).build()).await.expect("Temporal answers");
-        let client = Client::new(connection, ClientOptions::new(&self.temporal.namespace).build()).expect("a client");
+        let connection =
+            Connection::connect(ConnectionOptions::new(url).build()).await.expect("Temporal answers");
+        let client =
+            Client::new(connection, ClientOptions::new(&self.temporal.namespace).build()).expect("a client");
         let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         handle.terminate(Default::default()).await.expect("terminated");
     }
@@ -194,9 +206,16 @@ impl Region {
             range: format!("{first}-{}", first + i64::from(count) - 1),
             stored_at_us: JULY_US + 31 * 86_400_000_000,
         };
-        let (raw, processed) = (0..count).map(|index| event(tenant, customer, first + i64::from(index), index, count)).unzip();
-        let batch =
-            StoredBatch { token, raw, processed, quarantined: Vec::new(), conflicts: Vec::new(), releases: Vec::new() };
+        let (raw, processed) =
+            (0..count).map(|index| event(tenant, customer, first + i64::from(index), index, count)).unzip();
+        let batch = StoredBatch {
+            token,
+            raw,
+            processed,
+            quarantined: Vec::new(),
+            conflicts: Vec::new(),
+            releases: Vec::new(),
+        };
         let deadline = self.usage.deadline().await.expect("a deadline");
         for insert in batch.encode() {
             self.usage.insert(&insert, deadline).await.expect("inserted");
@@ -204,7 +223,13 @@ impl Region {
     }
 }
 
-fn event(tenant: &str, customer: &str, offset: i64, index: u32, count: u32) -> (RawEventRow, ProcessedEventRow) {
+fn event(
+    tenant: &str,
+    customer: &str,
+    offset: i64,
+    index: u32,
+    count: u32,
+) -> (RawEventRow, ProcessedEventRow) {
     let time_us = JULY_US + 31 * 86_400_000_000 / i64::from(count) * i64::from(index);
     let (id, identity) = (format!("event-{offset}"), offset as u128 + 7_000_000_000);
     let raw = RawEventRow {
@@ -338,7 +363,8 @@ impl Drop for Region {
         let (schema, database) = (self.schema.clone(), self.usage_database.clone());
         // A runtime of its own on a thread of its own: this one may be ending.
         let tidied = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(tidy(schema, database));
         });
         tidied.join().expect("tidied up");

@@ -24,16 +24,34 @@ async fn wrong_bodies_name_what_is_wrong() {
         ("/v1/customers", json!({"key": "a\u{0}b"}), 422, "invalid", Some("key")),
         ("/v1/customers", json!({"key": "a", "name": "a\u{0}"}), 422, "invalid", Some("name")),
         ("/v1/customers", json!({"key": "a", "name": "x".repeat(257)}), 422, "invalid", Some("name")),
-        ("/v1/customers", json!({"key": "a", "time_zone": "Mars/Olympus"}), 422, "invalid", Some("time_zone")),
+        (
+            "/v1/customers",
+            json!({"key": "a", "time_zone": "Mars/Olympus"}),
+            422,
+            "invalid",
+            Some("time_zone"),
+        ),
         ("/v1/customers", json!({"key": "a", "metadata": []}), 422, "invalid", Some("metadata")),
         ("/v1/customers", json!({"key": "a", "metadata": {"a": "\u{0}"}}), 422, "invalid", Some("metadata")),
         ("/v1/customers", json!({"key": "big"}), 409, "key_taken", Some("key")),
-        ("/v1/subscriptions", subscribe(json!({"customer_id": "cus_0"})), 404, "not_found", Some("customer_id")),
+        (
+            "/v1/subscriptions",
+            subscribe(json!({"customer_id": "cus_0"})),
+            404,
+            "not_found",
+            Some("customer_id"),
+        ),
         ("/v1/subscriptions", subscribe(json!({"plan": "none"})), 422, "invalid", Some("plan")),
         ("/v1/subscriptions", subscribe(json!({"plan": "No Plan"})), 422, "invalid", Some("plan")),
         ("/v1/subscriptions", subscribe(json!({"time_zone": "x"})), 422, "invalid", Some("time_zone")),
         ("/v1/subscriptions", subscribe(json!({"starts_at": "yesterday"})), 422, "malformed_body", None),
-        ("/v1/subscriptions", subscribe(json!({"starts_at": "2026-07-01T00:00:00Z", "ends_at": "2026-07-01T00:00:00Z"})), 422, "invalid", Some("ends_at")),
+        (
+            "/v1/subscriptions",
+            subscribe(json!({"starts_at": "2026-07-01T00:00:00Z", "ends_at": "2026-07-01T00:00:00Z"})),
+            422,
+            "invalid",
+            Some("ends_at"),
+        ),
         ("/v1/invoices/preview", json!({"subscription_id": "sub_0"}), 404, "not_found", None),
     ];
     for (path, body, status, code, field) in cases {
@@ -67,7 +85,11 @@ async fn wrong_parameters_and_paths_are_problems() {
         ("/v1/customers?cursor=%00".to_owned(), 400, "invalid_parameter"),
         ("/v1/quarantine?cursor=nonsense".to_owned(), 400, "invalid_parameter"),
         ("/v1/usage".to_owned(), 400, "invalid_parameter"),
-        ("/v1/usage?meter=api-calls&start=2026-08-01T00:00:00Z&end=2026-08-01T00:00:00Z".to_owned(), 400, "invalid_parameter"),
+        (
+            "/v1/usage?meter=api-calls&start=2026-08-01T00:00:00Z&end=2026-08-01T00:00:00Z".to_owned(),
+            400,
+            "invalid_parameter",
+        ),
         (format!("/v1/usage?meter=api-calls&{range}&window=week"), 400, "invalid_parameter"),
         (format!("/v1/usage?meter=none&{range}"), 404, "not_found"),
         (format!("/v1/usage?meter=api-calls&{range}&customer=nobody"), 404, "not_found"),
@@ -88,7 +110,10 @@ async fn what_the_operator_keeps_is_left_alone() {
     let own = region.get("acme", "/v1/customers").await.expect(200)["data"][0].clone();
     assert_eq!((own["key"].as_str(), own["managed_by"].as_str()), (Some(""), Some("kubernetes")));
     let path = format!("/v1/customers/{}", own["id"].as_str().expect("an id"));
-    region.ask("acme", Method::PATCH, &path, Some(json!({"name": "x"}))).await.problem(409, "managed_by_kubernetes");
+    region
+        .ask("acme", Method::PATCH, &path, Some(json!({"name": "x"})))
+        .await
+        .problem(409, "managed_by_kubernetes");
     region.ask("acme", Method::DELETE, &path, None).await.problem(409, "managed_by_kubernetes");
     let subscription = format!("/v1/subscriptions/{}", region.subscription("acme").await);
     region.ask("acme", Method::DELETE, &subscription, None).await.problem(409, "managed_by_kubernetes");

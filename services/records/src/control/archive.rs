@@ -55,7 +55,8 @@ impl Records {
             .execute(&mut *transaction)
             .await
             .doing(DOING)?;
-        if let Some(subscription) = subscriptions::kept_by_kubernetes(&mut transaction, name.as_str()).await? {
+        if let Some(subscription) = subscriptions::kept_by_kubernetes(&mut transaction, name.as_str()).await?
+        {
             let ends_at = now.0.max(subscription.starts_at);
             subscriptions::cancel(&mut transaction, subscription, ends_at, by).await?;
         }

@@ -32,7 +32,12 @@ impl Records {
     ) -> Result<Synced, ControlError> {
         let mut transaction = begin(&self.pool).await?;
         let tenant = spec.tenant_ref.as_ref().map(|tenant| tenant.name.as_str());
-        let synced = |version, changed| Synced { name: name.to_string(), generation: source.generation, version, changed };
+        let synced = |version, changed| Synced {
+            name: name.to_string(),
+            generation: source.generation,
+            version,
+            changed,
+        };
         let known = find(&mut transaction, name, tenant).await?;
         if let Some(known) = &known {
             if known.says_the_same(source) {
@@ -49,7 +54,8 @@ impl Records {
             Some(known) => {
                 let version = known.version + i32::from(known.spec != *spec);
                 revise(&mut transaction, known, source, spec, version).await?;
-                record(&mut transaction, by, name, known.tenant.as_deref(), "meter.change", version, spec).await?;
+                record(&mut transaction, by, name, known.tenant.as_deref(), "meter.change", version, spec)
+                    .await?;
                 version
             }
             None => {
@@ -180,7 +186,8 @@ async fn revise(
 ) -> Result<(), StoreError> {
     let catalogue_version = catalogue::bump(transaction).await?;
     if version != known.version {
-        insert_version(transaction, &known.id, version, known.tenant.as_deref(), spec, catalogue_version).await?;
+        insert_version(transaction, &known.id, version, known.tenant.as_deref(), spec, catalogue_version)
+            .await?;
     }
     sqlx::query(
         "UPDATE metrics SET version = $2, source_uid = $3, source_generation = $4, archived_at = NULL, updated_at = now()
@@ -227,5 +234,6 @@ async fn record(
     version: i32,
     spec: &MeterSpec,
 ) -> Result<(), StoreError> {
-    audit::record(transaction, tenant, by, action, name.as_str(), json!({"version": version, "spec": spec})).await
+    audit::record(transaction, tenant, by, action, name.as_str(), json!({"version": version, "spec": spec}))
+        .await
 }

@@ -61,7 +61,9 @@ pub struct CatalogueEntry {
 /// Fields are paths below `spec`.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    #[error("{field} cannot be changed, because past usage or invoices rest on it: make a new object instead")]
+    #[error(
+        "{field} cannot be changed, because past usage or invoices rest on it: make a new object instead"
+    )]
     Immutable { field: &'static str },
     #[error("meter {name:?} does not exist in this region (yet)")]
     MeterMissing { name: String, field: String },
@@ -104,11 +106,12 @@ impl Records {
                     archived_at IS NOT NULL AS archived FROM organizations WHERE managed_by = 'kubernetes' ORDER BY name",
         )
         .await?;
-        let keys: Vec<(String, String, String)> =
-            sqlx::query_as("SELECT tenant, name, key_hash FROM api_keys WHERE revoked_at IS NULL ORDER BY tenant, name")
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(DOING)?;
+        let keys: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT tenant, name, key_hash FROM api_keys WHERE revoked_at IS NULL ORDER BY tenant, name",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .doing(DOING)?;
         for (tenant, name, hash) in keys {
             if let Some(entry) = tenants.iter_mut().find(|entry| entry.name == tenant) {
                 entry.api_keys.push(ApiKeyHash { name, hash });
@@ -150,13 +153,17 @@ async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreErr
 }
 
 /// A referenced tenant must be there: it owns the row.
-async fn require_tenant(transaction: &mut Transaction<'_, Postgres>, tenant: Option<&str>) -> Result<(), ControlError> {
+async fn require_tenant(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: Option<&str>,
+) -> Result<(), ControlError> {
     let Some(name) = tenant else { return Ok(()) };
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM organizations WHERE tenant = $1 AND archived_at IS NULL)")
-            .bind(name)
-            .fetch_one(&mut **transaction)
-            .await
-            .doing("looking for a tenant")?;
+    let exists: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM organizations WHERE tenant = $1 AND archived_at IS NULL)",
+    )
+    .bind(name)
+    .fetch_one(&mut **transaction)
+    .await
+    .doing("looking for a tenant")?;
     if exists { Ok(()) } else { Err(ControlError::TenantMissing { name: name.to_owned() }) }
 }

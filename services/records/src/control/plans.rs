@@ -33,7 +33,12 @@ impl Records {
     ) -> Result<Synced, ControlError> {
         let mut transaction = begin(&self.pool).await?;
         let tenant = spec.tenant_ref.as_ref().map(|tenant| tenant.name.as_str());
-        let synced = |version, changed| Synced { name: name.to_string(), generation: source.generation, version, changed };
+        let synced = |version, changed| Synced {
+            name: name.to_string(),
+            generation: source.generation,
+            version,
+            changed,
+        };
         let known = find(&mut transaction, name, tenant).await?;
         if let Some(known) = &known {
             if known.says_the_same(source) {
@@ -45,14 +50,16 @@ impl Records {
         let meters = meters_of(&mut transaction, tenant, spec).await?;
         let version = match known {
             Some(known) => {
-                let same_meters = known.spec == *spec && meters == current_meters(&mut transaction, &known).await?;
+                let same_meters =
+                    known.spec == *spec && meters == current_meters(&mut transaction, &known).await?;
                 let version = known.version + i32::from(!same_meters);
                 let changed = version != known.version || known.archived;
                 revise(&mut transaction, &known, source, version).await?;
                 if changed {
                     let raised = catalogue::bump(&mut transaction).await?;
                     if version != known.version {
-                        insert_version(&mut transaction, &known.id, version, tenant, spec, &meters, raised).await?;
+                        insert_version(&mut transaction, &known.id, version, tenant, spec, &meters, raised)
+                            .await?;
                     }
                     record(&mut transaction, by, name, tenant, "plan.change", version, spec).await?;
                 }
@@ -248,5 +255,6 @@ async fn record(
     version: i32,
     spec: &PlanSpec,
 ) -> Result<(), StoreError> {
-    audit::record(transaction, tenant, by, action, name.as_str(), json!({"version": version, "spec": spec})).await
+    audit::record(transaction, tenant, by, action, name.as_str(), json!({"version": version, "spec": spec}))
+        .await
 }

@@ -87,7 +87,9 @@ fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
     match sum {
         Ok(sum) if sum == draft.subtotal => Ok(()),
         Ok(sum) => Err(InvoiceError::LinesDoNotAddUp { lines: sum.to_string(), subtotal: draft.subtotal }),
-        Err(overflow) => Err(InvoiceError::LinesDoNotAddUp { lines: overflow.to_string(), subtotal: draft.subtotal }),
+        Err(overflow) => {
+            Err(InvoiceError::LinesDoNotAddUp { lines: overflow.to_string(), subtotal: draft.subtotal })
+        }
     }
 }
 
@@ -97,13 +99,14 @@ async fn insert(
     tenant: &str,
     draft: &InvoiceDraft,
 ) -> Result<Option<String>, InvoiceError> {
-    let customer: Option<String> =
-        sqlx::query_scalar("SELECT customer_id FROM subscriptions WHERE tenant = $1 AND subscription_id = $2")
-            .bind(tenant)
-            .bind(draft.subscription.as_str())
-            .fetch_optional(&mut **transaction)
-            .await
-            .doing(DOING)?;
+    let customer: Option<String> = sqlx::query_scalar(
+        "SELECT customer_id FROM subscriptions WHERE tenant = $1 AND subscription_id = $2",
+    )
+    .bind(tenant)
+    .bind(draft.subscription.as_str())
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing(DOING)?;
     let customer = customer.ok_or(InvoiceError::NoSuchSubscription)?;
     let id: Option<String> = sqlx::query_scalar(
         "INSERT INTO invoices (invoice_id, tenant, customer_id, subscription_id, period_start, period_end, revision, state,

@@ -19,7 +19,12 @@ const DOING: &str = "issuing an invoice";
 
 impl TenantRecords {
     /// Issuing an issued invoice returns it as it is.
-    pub async fn issue_invoice(&self, id: &InvoiceId, issued_at: Timestamp, by: &By) -> Result<Invoice, InvoiceError> {
+    pub async fn issue_invoice(
+        &self,
+        id: &InvoiceId,
+        issued_at: Timestamp,
+        by: &By,
+    ) -> Result<Invoice, InvoiceError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
         // Locks are taken in one order: the invoice, the tenant's counter, the subscription.
@@ -37,7 +42,8 @@ impl TenantRecords {
         }
         let subscription: String = row.try_get("subscription_id").doing(DOING)?;
         subscriptions::advance(&mut transaction, tenant, &subscription).await?;
-        let invoice = read::find(&mut transaction, tenant, id.as_str()).await?.ok_or(InvoiceError::NotFound)?;
+        let invoice =
+            read::find(&mut transaction, tenant, id.as_str()).await?.ok_or(InvoiceError::NotFound)?;
         transaction.commit().await.doing(DOING)?;
         Ok(invoice)
     }

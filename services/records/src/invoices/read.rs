@@ -20,8 +20,11 @@ const DOING: &str = "reading an invoice";
 /// A query of whole rows, with this condition behind it.
 macro_rules! select {
     ($condition:literal) => {
-        concat!("SELECT i.*, c.key AS customer, p.name AS plan FROM invoices i
-                 JOIN customers c USING (tenant, customer_id) JOIN plans p USING (plan_id) ", $condition)
+        concat!(
+            "SELECT i.*, c.key AS customer, p.name AS plan FROM invoices i
+                 JOIN customers c USING (tenant, customer_id) JOIN plans p USING (plan_id) ",
+            $condition
+        )
     };
 }
 
@@ -32,11 +35,17 @@ impl TenantRecords {
     }
 
     /// In order of making, of one subscription when one is named.
-    pub async fn invoices(&self, of: Option<&SubscriptionId>, page: &Page) -> Result<Listed<Invoice>, StoreError> {
+    pub async fn invoices(
+        &self,
+        of: Option<&SubscriptionId>,
+        page: &Page,
+    ) -> Result<Listed<Invoice>, StoreError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let rows = sqlx::query(select!("WHERE i.tenant = $1 AND i.invoice_id > $2 AND ($3::text IS NULL OR i.subscription_id = $3)
-             ORDER BY i.invoice_id LIMIT $4"))
+        let rows = sqlx::query(select!(
+            "WHERE i.tenant = $1 AND i.invoice_id > $2 AND ($3::text IS NULL OR i.subscription_id = $3)
+             ORDER BY i.invoice_id LIMIT $4"
+        ))
         .bind(tenant)
         .bind(page.after_id())
         .bind(of.map(SubscriptionId::as_str))
@@ -172,7 +181,11 @@ fn line(row: &PgRow) -> Result<InvoiceLine, StoreError> {
 
 fn line_meter(row: &PgRow) -> Result<Option<LineMeter>, StoreError> {
     let Some(id) = row.try_get::<Option<String>, _>("metric_id").doing(DOING)? else { return Ok(None) };
-    Ok(Some(LineMeter { id, name: parsed(row, "meter")?, version: row.try_get("metric_version").doing(DOING)? }))
+    Ok(Some(LineMeter {
+        id,
+        name: parsed(row, "meter")?,
+        version: row.try_get("metric_version").doing(DOING)?,
+    }))
 }
 
 fn decimal<T>(

@@ -70,11 +70,16 @@ pub(crate) async fn advance(
     subscription: &str,
 ) -> Result<(), StoreError> {
     const DOING: &str = "moving on to the next period";
-    let Some(mut subscription) = find::find_locked(transaction, tenant, subscription).await? else { return Ok(()) };
+    let Some(mut subscription) = find::find_locked(transaction, tenant, subscription).await? else {
+        return Ok(());
+    };
     let before = subscription.next_period;
     while let Some(next) = subscription.next_period {
-        let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), next.start).await? else { break };
-        subscription.next_period = terms::period_from(transaction, &subscription, end).await.map_err(store)?;
+        let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), next.start).await? else {
+            break;
+        };
+        subscription.next_period =
+            terms::period_from(transaction, &subscription, end).await.map_err(store)?;
     }
     if subscription.next_period == before {
         return Ok(());

@@ -6,7 +6,10 @@ use meridian_billing::{
     period::Period,
 };
 use serde_json::json;
-use sqlx::{Postgres, Row, Transaction, types::{Json, Uuid}};
+use sqlx::{
+    Postgres, Row, Transaction,
+    types::{Json, Uuid},
+};
 
 use super::{ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find, terms};
 use crate::{
@@ -81,8 +84,9 @@ impl TenantRecords {
     ) -> Result<Subscription, SubscriptionError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let subscription =
-            find::find_locked(&mut transaction, tenant, id.as_str()).await?.ok_or(SubscriptionError::NotFound)?;
+        let subscription = find::find_locked(&mut transaction, tenant, id.as_str())
+            .await?
+            .ok_or(SubscriptionError::NotFound)?;
         if subscription.managed_by == ManagedBy::Kubernetes {
             return Err(SubscriptionError::ManagedByKubernetes);
         }
@@ -186,10 +190,15 @@ pub(crate) async fn cancel(
 ) -> Result<Subscription, StoreError> {
     let ends_at = subscription.ends_at.map_or(ends_at, |planned| planned.min(ends_at));
     subscription.ends_at = Some(ends_at);
-    subscription.next_period =
-        subscription.next_period.filter(|next| next.start < ends_at).map(|next| Period { end: next.end.min(ends_at), ..next });
-    subscription.state =
-        if subscription.next_period.is_some() { SubscriptionState::Cancelled } else { SubscriptionState::Ended };
+    subscription.next_period = subscription
+        .next_period
+        .filter(|next| next.start < ends_at)
+        .map(|next| Period { end: next.end.min(ends_at), ..next });
+    subscription.state = if subscription.next_period.is_some() {
+        SubscriptionState::Cancelled
+    } else {
+        SubscriptionState::Ended
+    };
     sqlx::query(
         "UPDATE subscriptions SET state = $3, ends_at = $4, next_period_start = $5, next_period_end = $6, updated_at = now()
          WHERE tenant = $1 AND subscription_id = $2",

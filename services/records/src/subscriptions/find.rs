@@ -19,8 +19,11 @@ const DOING: &str = "reading a subscription";
 /// A query of whole rows, with this condition behind it.
 macro_rules! select {
     ($condition:literal) => {
-        concat!("SELECT s.*, c.key AS customer, p.name AS plan FROM subscriptions s
-                 JOIN customers c USING (tenant, customer_id) JOIN plans p USING (plan_id) ", $condition)
+        concat!(
+            "SELECT s.*, c.key AS customer, p.name AS plan FROM subscriptions s
+                 JOIN customers c USING (tenant, customer_id) JOIN plans p USING (plan_id) ",
+            $condition
+        )
     };
 }
 
@@ -31,10 +34,16 @@ impl TenantRecords {
     }
 
     /// In order of making, of one customer (`cus_…`) when one is named.
-    pub async fn subscriptions(&self, of: Option<&str>, page: &Page) -> Result<Listed<Subscription>, StoreError> {
+    pub async fn subscriptions(
+        &self,
+        of: Option<&str>,
+        page: &Page,
+    ) -> Result<Listed<Subscription>, StoreError> {
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let rows = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id > $2 AND ($3::text IS NULL OR s.customer_id = $3)
-             ORDER BY s.subscription_id LIMIT $4"))
+        let rows = sqlx::query(select!(
+            "WHERE s.tenant = $1 AND s.subscription_id > $2 AND ($3::text IS NULL OR s.customer_id = $3)
+             ORDER BY s.subscription_id LIMIT $4"
+        ))
         .bind(self.scope.tenant().as_str())
         .bind(page.after_id())
         .bind(of)
@@ -68,11 +77,11 @@ pub(super) async fn find_locked(
     id: &str,
 ) -> Result<Option<Subscription>, StoreError> {
     let row = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id = $2 FOR NO KEY UPDATE OF s"))
-    .bind(tenant)
-    .bind(id)
-    .fetch_optional(&mut **transaction)
-    .await
-    .doing("locking a subscription")?;
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(&mut **transaction)
+        .await
+        .doing("locking a subscription")?;
     row.as_ref().map(read).transpose()
 }
 

@@ -31,8 +31,9 @@ impl TenantRecords {
         const DOING: &str = "reading the terms of a period";
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin_snapshot(&self.pool).await?;
-        let subscription =
-            find::find(&mut transaction, tenant, subscription.as_str()).await?.ok_or(SubscriptionError::NotFound)?;
+        let subscription = find::find(&mut transaction, tenant, subscription.as_str())
+            .await?
+            .ok_or(SubscriptionError::NotFound)?;
         let period = match period_start {
             Some(start) => period_at(&mut transaction, &subscription, start).await?,
             None => subscription.next_period.ok_or(SubscriptionError::NothingToBill)?,
@@ -46,12 +47,18 @@ impl TenantRecords {
             .fetch_one(&mut *transaction)
             .await
             .doing(DOING)?;
-        let catalogue_version =
-            sqlx::query_scalar("SELECT version FROM catalogue").fetch_one(&mut *transaction).await.doing(DOING)?;
+        let catalogue_version = sqlx::query_scalar("SELECT version FROM catalogue")
+            .fetch_one(&mut *transaction)
+            .await
+            .doing(DOING)?;
         Ok(PeriodTerms {
             customer: customers::read(&customer)?,
             period,
-            first_period: if period.start == subscription.starts_at { FirstPeriod::Yes } else { FirstPeriod::No },
+            first_period: if period.start == subscription.starts_at {
+                FirstPeriod::Yes
+            } else {
+                FirstPeriod::No
+            },
             next_period,
             subscription,
             plan,
@@ -63,7 +70,11 @@ impl TenantRecords {
 
 impl PeriodTerms {
     /// The engine's input: these terms, and what each meter counted up to the cutoff.
-    pub fn invoice_input(&self, usage: BTreeMap<MeterName, MeterUsage>, stored_before: Timestamp) -> InvoiceInput {
+    pub fn invoice_input(
+        &self,
+        usage: BTreeMap<MeterName, MeterUsage>,
+        stored_before: Timestamp,
+    ) -> InvoiceInput {
         InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: self.catalogue_version,
@@ -115,7 +126,11 @@ async fn period_at(
 }
 
 /// The period that contains `at`, cut off where the subscription starts and ends.
-fn bounds(subscription: &Subscription, interval: &IntervalSpec, at: Timestamp) -> Result<Period, SubscriptionError> {
+fn bounds(
+    subscription: &Subscription,
+    interval: &IntervalSpec,
+    at: Timestamp,
+) -> Result<Period, SubscriptionError> {
     let period = Schedule::new(*interval, subscription.anchor, &subscription.time_zone)?.containing(at)?;
     Ok(Period {
         start: period.start.max(subscription.starts_at),

@@ -19,8 +19,20 @@ fn plan(name: &str) -> PlanName {
 async fn fingerprint(region: &Region) -> Vec<String> {
     let mut owner = region.raw_over_all().await;
     let mut marks = Vec::new();
-    for table in ["catalogue", "metrics", "metric_versions", "plans", "plan_versions", "plan_metrics", "organizations",
-                  "projects", "api_keys", "customers", "subscriptions", "audit_logs"] {
+    for table in [
+        "catalogue",
+        "metrics",
+        "metric_versions",
+        "plans",
+        "plan_versions",
+        "plan_metrics",
+        "organizations",
+        "projects",
+        "api_keys",
+        "customers",
+        "subscriptions",
+        "audit_logs",
+    ] {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT count(*)::text || '/' || coalesce(sum(xmin::text::bigint), 0)::text AS mark FROM {table}"
         ));
@@ -33,14 +45,27 @@ async fn fingerprint(region: &Region) -> Vec<String> {
 #[tokio::test]
 async fn saying_the_same_twice_writes_nothing() {
     let region = Region::start().await.with_catalogue().await;
-    let request = tenant_request("acme", 4, json!({"planRef": {"name": "starter"}, "projects": ["web"]}), &[("default", 'a')]);
+    let request = tenant_request(
+        "acme",
+        4,
+        json!({"planRef": {"name": "starter"}, "projects": ["web"]}),
+        &[("default", 'a')],
+    );
     let first = region.records.put_tenant(&request, &by()).await.expect("stored");
     let before = fingerprint(&region).await;
     let again = region.records.put_tenant(&request, &by()).await.expect("stored");
     assert_eq!((first.changed, again.changed, first.version, again.version), (true, false, 1, 1));
-    let again = region.records.put_meter(&meter("api-calls"), &source("m1", 1), &meter_spec(json!({})), &by()).await.expect("ok");
+    let again = region
+        .records
+        .put_meter(&meter("api-calls"), &source("m1", 1), &meter_spec(json!({})), &by())
+        .await
+        .expect("ok");
     assert!(!again.changed);
-    let again = region.records.put_plan(&plan("starter"), &source("p1", 1), &plan_spec(json!({})), &by()).await.expect("ok");
+    let again = region
+        .records
+        .put_plan(&plan("starter"), &source("p1", 1), &plan_spec(json!({})), &by())
+        .await
+        .expect("ok");
     assert!(!again.changed);
     assert_eq!(fingerprint(&region).await, before, "not one row was written");
     region.end().await;
@@ -51,12 +76,16 @@ async fn a_changed_plan_gets_a_new_version_and_the_old_one_stays() {
     let region = Region::start().await.with_catalogue().await;
     let dearer = plan_spec(json!({"prices": [{"name": "base", "flat": {"amount": "200"}}]}));
     let version = region.records.catalogue_version().await.expect("version");
-    let synced = region.records.put_plan(&plan("starter"), &source("p1", 2), &dearer, &by()).await.expect("stored");
+    let synced =
+        region.records.put_plan(&plan("starter"), &source("p1", 2), &dearer, &by()).await.expect("stored");
     assert_eq!((synced.version, synced.generation, synced.changed), (2, 2, true));
     assert!(region.records.catalogue_version().await.expect("version") > version);
     let mut owner = region.raw_over_all().await;
-    let specs: Vec<String> = sqlx::query_scalar("SELECT spec->'prices'->0->'flat'->>'amount' FROM plan_versions ORDER BY version")
-        .fetch_all(&mut owner).await.expect("versions");
+    let specs: Vec<String> =
+        sqlx::query_scalar("SELECT spec->'prices'->0->'flat'->>'amount' FROM plan_versions ORDER BY version")
+            .fetch_all(&mut owner)
+            .await
+            .expect("versions");
     assert_eq!(specs, ["100", "200"]);
     region.end().await;
 }
@@ -65,7 +94,10 @@ async fn a_changed_plan_gets_a_new_version_and_the_old_one_stays() {
 async fn what_past_usage_rests_on_cannot_be_changed_in_a_meter() {
     let region = Region::start().await.with_catalogue().await;
     let put = async |generation, more| {
-        region.records.put_meter(&meter("api-calls"), &source("m1", generation), &meter_spec(more), &by()).await
+        region
+            .records
+            .put_meter(&meter("api-calls"), &source("m1", generation), &meter_spec(more), &by())
+            .await
     };
     for (more, field) in [
         (json!({"eventType": "other"}), "eventType"),
@@ -85,7 +117,8 @@ async fn what_past_usage_rests_on_cannot_be_changed_in_a_meter() {
 #[tokio::test]
 async fn what_is_not_there_yet_is_named() {
     let region = Region::start().await;
-    let no_meter = region.records.put_plan(&plan("starter"), &source("p1", 1), &plan_spec(json!({})), &by()).await;
+    let no_meter =
+        region.records.put_plan(&plan("starter"), &source("p1", 1), &plan_spec(json!({})), &by()).await;
     match no_meter {
         Err(ControlError::MeterMissing { name, field }) => {
             assert_eq!((name.as_str(), field.as_str()), ("api-calls", "prices[1].meterRef.name"));
@@ -93,8 +126,14 @@ async fn what_is_not_there_yet_is_named() {
         other => panic!("{other:?}"),
     }
     let request = tenant_request("acme", 1, json!({"planRef": {"name": "starter"}}), &[]);
-    assert!(matches!(region.records.put_tenant(&request, &by()).await, Err(ControlError::PlanMissing { .. })));
-    assert!(region.records.api_key(&"a".repeat(64)).await.expect("asked").is_none(), "nothing of the refused tenant stays");
+    assert!(matches!(
+        region.records.put_tenant(&request, &by()).await,
+        Err(ControlError::PlanMissing { .. })
+    ));
+    assert!(
+        region.records.api_key(&"a".repeat(64)).await.expect("asked").is_none(),
+        "nothing of the refused tenant stays"
+    );
     let owned = meter_spec(json!({"tenantRef": {"name": "nobody"}}));
     let result = region.records.put_meter(&meter("m"), &source("m", 1), &owned, &by()).await;
     assert!(matches!(result, Err(ControlError::TenantMissing { .. })));
@@ -107,17 +146,31 @@ async fn absent_keys_are_revoked_and_a_rotated_key_replaces_its_name() {
     let put = async |generation, keys: &[(&str, char)]| {
         region.records.put_tenant(&tenant_request("acme", generation, json!({}), keys), &by()).await
     };
-    let revoked = async |digit: char| region.records.api_key(&digit.to_string().repeat(64)).await.expect("asked").map(|key| key.revoked);
+    let revoked = async |digit: char| {
+        region.records.api_key(&digit.to_string().repeat(64)).await.expect("asked").map(|key| key.revoked)
+    };
     put(1, &[("default", 'a'), ("ci", 'b')]).await.expect("stored");
-    assert_eq!((revoked('a').await, revoked('b').await, revoked('c').await), (Some(false), Some(false), None));
+    assert_eq!(
+        (revoked('a').await, revoked('b').await, revoked('c').await),
+        (Some(false), Some(false), None)
+    );
     // The generation stays: only the keys differ.
     put(1, &[("default", 'c')]).await.expect("stored");
-    assert_eq!((revoked('a').await, revoked('b').await, revoked('c').await), (Some(true), Some(true), Some(false)));
+    assert_eq!(
+        (revoked('a').await, revoked('b').await, revoked('c').await),
+        (Some(true), Some(true), Some(false))
+    );
     let listing = region.records.catalogue_listing().await.expect("listing");
-    assert_eq!(listing.tenants[0].api_keys, tenant_request("acme", 1, json!({}), &[("default", 'c')]).api_keys);
+    assert_eq!(
+        listing.tenants[0].api_keys,
+        tenant_request("acme", 1, json!({}), &[("default", 'c')]).api_keys
+    );
     put(1, &[("default", 'a')]).await.expect("a key may come back");
     assert_eq!((revoked('a').await, revoked('c').await), (Some(false), Some(true)));
-    region.records.put_tenant(&tenant_request("zeta", 1, json!({}), &[("default", 'a')]), &by()).await
+    region
+        .records
+        .put_tenant(&tenant_request("zeta", 1, json!({}), &[("default", 'a')]), &by())
+        .await
         .expect_err("a living key belongs to one tenant");
     region.records.archive_tenant(&tenant("acme"), &by()).await.expect("archived");
     assert_eq!(revoked('a').await, Some(true));
@@ -131,7 +184,10 @@ async fn a_dedicated_region_refuses_a_second_tenant() {
     request.dedicated_to = Some(tenant("acme"));
     region.records.put_tenant(&request, &by()).await.expect("its own tenant");
     request.name = tenant("zeta");
-    assert!(matches!(region.records.put_tenant(&request, &by()).await, Err(ControlError::TenancyRefused { .. })));
+    assert!(matches!(
+        region.records.put_tenant(&request, &by()).await,
+        Err(ControlError::TenancyRefused { .. })
+    ));
     region.end().await;
 }
 
@@ -140,17 +196,24 @@ async fn a_tenant_with_a_plan_is_its_own_customer_with_one_subscription() {
     let region = Region::start().await.with_catalogue().await;
     let subscription = region.add_tenant("acme", 'a').await;
     assert!(subscription.customer.is_tenant_itself());
-    assert_eq!((subscription.managed_by, subscription.state), (ManagedBy::Kubernetes, SubscriptionState::Active));
+    assert_eq!(
+        (subscription.managed_by, subscription.state),
+        (ManagedBy::Kubernetes, SubscriptionState::Active)
+    );
     let acme = region.tenant("acme");
     let put = async |generation, more| {
         region.records.put_tenant(&tenant_request("acme", generation, more, &[("default", 'a')]), &by()).await
     };
     // Another start moves it while nothing is billed …
-    put(2, json!({"planRef": {"name": "starter"}, "billingStart": "2026-08-15T00:00:00Z"})).await.expect("moved");
+    put(2, json!({"planRef": {"name": "starter"}, "billingStart": "2026-08-15T00:00:00Z"}))
+        .await
+        .expect("moved");
     let moved = acme.subscription(&subscription.id).await.expect("asked").expect("the same subscription");
     let next = moved.next_period.expect("a period");
-    assert_eq!((next.start.to_string(), next.end.to_string()),
-               ("2026-08-15T00:00:00Z".to_owned(), "2026-09-01T00:00:00Z".to_owned()));
+    assert_eq!(
+        (next.start.to_string(), next.end.to_string()),
+        ("2026-08-15T00:00:00Z".to_owned(), "2026-09-01T00:00:00Z".to_owned())
+    );
     // … and is refused when something is.
     let terms = region.terms(&moved, None).await;
     acme.save_invoice(&draft(&terms, 1, "2026-09-02T00:00:00Z"), &by()).await.expect("saved");
@@ -171,14 +234,27 @@ async fn a_tenant_with_a_plan_is_its_own_customer_with_one_subscription() {
 async fn what_is_archived_comes_back_when_its_object_does() {
     let region = Region::start().await.with_catalogue().await;
     assert!(region.records.archive_meter(&meter("api-calls"), &by()).await.expect("archived"));
-    assert!(!region.records.archive_meter(&meter("api-calls"), &by()).await.expect("archiving again is done already"));
-    assert!(!region.records.archive_plan(&plan("never-was"), &by()).await.expect("so is archiving what never was"));
+    assert!(
+        !region
+            .records
+            .archive_meter(&meter("api-calls"), &by())
+            .await
+            .expect("archiving again is done already")
+    );
+    assert!(
+        !region
+            .records
+            .archive_plan(&plan("never-was"), &by())
+            .await
+            .expect("so is archiving what never was")
+    );
     assert_eq!(region.records.catalogue().await.expect("catalogue").meters, []);
     let listing = region.records.catalogue_listing().await.expect("listing");
     assert!(listing.meters[0].archived && !listing.plans[0].archived, "{listing:?}");
     // A new object of the old name may count something else: it is another version of the same meter.
     let other = meter_spec(json!({"eventType": "other"}));
-    let back = region.records.put_meter(&meter("api-calls"), &source("m2", 1), &other, &by()).await.expect("back");
+    let back =
+        region.records.put_meter(&meter("api-calls"), &source("m2", 1), &other, &by()).await.expect("back");
     assert_eq!((back.version, back.changed), (2, true));
     let meters = region.records.catalogue().await.expect("catalogue").meters;
     assert_eq!(meters.iter().map(|meter| meter.spec.event_type.as_str()).collect::<Vec<_>>(), ["other"]);
@@ -190,14 +266,21 @@ async fn the_pipeline_reads_the_catalogue_whole_and_hears_of_changes() {
     let region = Region::start().await.with_catalogue().await;
     let mut changes = region.records.catalogue_changes().await.expect("listening");
     let subscription = region.add_tenant("acme", 'a').await;
-    tokio::time::timeout(std::time::Duration::from_secs(5), changes.changed()).await.expect("in time").expect("heard");
+    tokio::time::timeout(std::time::Duration::from_secs(5), changes.changed())
+        .await
+        .expect("in time")
+        .expect("heard");
     let snapshot = region.records.catalogue().await.expect("catalogue");
     assert_eq!(snapshot.version, region.records.catalogue_version().await.expect("version"));
     let row = &snapshot.subscriptions[0];
-    assert_eq!((row.id.clone(), row.tenant.as_str(), row.plan.as_str(), row.plan_version),
-               (subscription.id, "acme", "starter", 1));
-    assert_eq!(row.charges.iter().map(|charge| (charge.price.as_str(), charge.meter.as_str())).collect::<Vec<_>>(),
-               [("calls", "api-calls")]);
+    assert_eq!(
+        (row.id.clone(), row.tenant.as_str(), row.plan.as_str(), row.plan_version),
+        (subscription.id, "acme", "starter", 1)
+    );
+    assert_eq!(
+        row.charges.iter().map(|charge| (charge.price.as_str(), charge.meter.as_str())).collect::<Vec<_>>(),
+        [("calls", "api-calls")]
+    );
     assert_eq!(row.charges[0].meter_id, snapshot.meters[0].id);
     assert_eq!(snapshot.customers.len(), 1);
     region.end().await;

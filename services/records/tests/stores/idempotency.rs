@@ -46,7 +46,11 @@ async fn a_failed_attempt_hands_its_seed_to_the_next_and_a_refused_one_frees_the
     let acme = region.tenant("acme");
     let first = acme.claim_idempotency_key("k", "request").await.expect("asked");
     acme.release_idempotency_key("k").await.expect("released");
-    assert_eq!(acme.claim_idempotency_key("k", "request").await.expect("asked"), first, "the same seed, so the same ids");
+    assert_eq!(
+        acme.claim_idempotency_key("k", "request").await.expect("asked"),
+        first,
+        "the same seed, so the same ids"
+    );
     acme.forget_idempotency_key("k").await.expect("forgotten");
     let corrected = acme.claim_idempotency_key("k", "corrected request").await.expect("asked");
     assert!(matches!(corrected, Claim::Run { .. }) && corrected != first);
@@ -60,9 +64,18 @@ async fn old_keys_are_purged_and_young_ones_stay() {
     region.tenant("zeta").claim_idempotency_key("old", "r").await.expect("asked");
     let mut owner = region.raw_over_all().await;
     sqlx::query("UPDATE idempotency_keys SET claimed_at = now() - interval '3 days' WHERE key = 'old'")
-        .execute(&mut owner).await.expect("aged");
-    let purged = region.records.purge_idempotency_keys(std::time::Duration::from_secs(2 * 86_400)).await.expect("purged");
+        .execute(&mut owner)
+        .await
+        .expect("aged");
+    let purged = region
+        .records
+        .purge_idempotency_keys(std::time::Duration::from_secs(2 * 86_400))
+        .await
+        .expect("purged");
     assert_eq!(purged, 1);
-    assert_eq!(region.tenant("acme").claim_idempotency_key("young", "r").await.expect("asked"), Claim::InProgress);
+    assert_eq!(
+        region.tenant("acme").claim_idempotency_key("young", "r").await.expect("asked"),
+        Claim::InProgress
+    );
     region.end().await;
 }

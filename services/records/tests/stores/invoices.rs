@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use meridian_billing::{decimal::Amount, invoice::Computation};
-use meridian_records::{InvoiceError, InvoiceState, NewCustomer, NewSubscription, Page, SaveOutcome, Subscription};
+use meridian_records::{
+    InvoiceError, InvoiceState, NewCustomer, NewSubscription, Page, SaveOutcome, Subscription,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,7 +23,11 @@ async fn the_sample_is_120_00_and_recomputes_to_the_byte() {
     let terms = region.terms(&subscription, None).await;
     assert_eq!(terms.period.start, instant("2026-07-01T00:00:00Z"));
     assert_eq!(terms.period.end, instant("2026-08-01T00:00:00Z"));
-    let saved = region.tenant("acme").save_invoice(&draft(&terms, 12_000, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
+    let saved = region
+        .tenant("acme")
+        .save_invoice(&draft(&terms, 12_000, "2026-08-02T00:00:00Z"), &by())
+        .await
+        .expect("saved");
     let invoice = region.tenant("acme").invoice(&saved.invoice.id).await.expect("asked").expect("there");
     assert_eq!(invoice.currency.format(invoice.total), "120.00");
     assert_eq!(invoice.lines.iter().map(|line| line.amount.to_string()).collect::<Vec<_>>(), ["100", "20"]);
@@ -56,14 +62,17 @@ async fn a_draft_gives_way_to_a_later_cutoff_and_never_to_an_earlier_one() {
     let subscription = region.add_tenant("acme", 'a').await;
     let terms = region.terms(&subscription, None).await;
     let acme = region.tenant("acme");
-    let first = acme.save_invoice(&draft(&terms, 11_000, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
-    let later = acme.save_invoice(&draft(&terms, 12_000, "2026-08-03T00:00:00Z"), &by()).await.expect("saved");
+    let first =
+        acme.save_invoice(&draft(&terms, 11_000, "2026-08-02T00:00:00Z"), &by()).await.expect("saved");
+    let later =
+        acme.save_invoice(&draft(&terms, 12_000, "2026-08-03T00:00:00Z"), &by()).await.expect("saved");
     assert_eq!((later.outcome, &later.invoice.id), (SaveOutcome::Refreshed, &first.invoice.id));
     assert_eq!(later.invoice.total.to_string(), "120");
     let earlier = acme.save_invoice(&draft(&terms, 5, "2026-08-02T12:00:00Z"), &by()).await.expect("saved");
     assert_eq!((earlier.outcome, earlier.invoice), (SaveOutcome::Kept, later.invoice.clone()));
     acme.issue_invoice(&later.invoice.id, instant("2026-08-04T00:00:00Z"), &by()).await.expect("issued");
-    let after_issue = acme.save_invoice(&draft(&terms, 99_000, "2026-09-03T00:00:00Z"), &by()).await.expect("saved");
+    let after_issue =
+        acme.save_invoice(&draft(&terms, 99_000, "2026-09-03T00:00:00Z"), &by()).await.expect("saved");
     assert_eq!(after_issue.outcome, SaveOutcome::Kept);
     assert_eq!(after_issue.invoice.total.to_string(), "120");
     region.end().await;
@@ -74,9 +83,12 @@ async fn an_issued_invoice_and_its_lines_refuse_every_change() {
     let region = Region::start().await.with_catalogue().await;
     let subscription = region.add_tenant("acme", 'a').await;
     let acme = region.tenant("acme");
-    let saved = acme.save_invoice(&draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z"), &by())
-        .await.expect("saved");
-    let issued = acme.issue_invoice(&saved.invoice.id, instant("2026-08-02T01:00:00Z"), &by()).await.expect("issued");
+    let saved = acme
+        .save_invoice(&draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z"), &by())
+        .await
+        .expect("saved");
+    let issued =
+        acme.issue_invoice(&saved.invoice.id, instant("2026-08-02T01:00:00Z"), &by()).await.expect("issued");
     assert_eq!(issued.state, InvoiceState::Issued);
     // As the owner of the tables, with every row in sight: only the triggers are left to refuse.
     let mut owner = region.raw_over_all().await;
@@ -102,7 +114,8 @@ async fn an_issued_invoice_and_its_lines_refuse_every_change() {
         let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
         assert_eq!(code, "MR001", "{attempt}: {error}");
     }
-    let again = acme.issue_invoice(&saved.invoice.id, instant("2026-10-01T00:00:00Z"), &by()).await.expect("issued");
+    let again =
+        acme.issue_invoice(&saved.invoice.id, instant("2026-10-01T00:00:00Z"), &by()).await.expect("issued");
     assert_eq!(again, issued, "issuing again changes nothing");
     region.end().await;
 }
@@ -146,16 +159,25 @@ async fn numbers_have_no_gap_when_many_issue_at_once_and_some_fail() {
     // Every fourth invoice is broken behind our back: its issue takes a number, fails at the last check, and gives it back.
     let mut owner = region.raw_over_all().await;
     for id in ids.iter().step_by(4) {
-        sqlx::query("UPDATE invoice_line_items SET amount = amount + 1 WHERE invoice_id = $1 AND position = 0")
-            .bind(id.as_str()).execute(&mut owner).await.expect("broken");
+        sqlx::query(
+            "UPDATE invoice_line_items SET amount = amount + 1 WHERE invoice_id = $1 AND position = 0",
+        )
+        .bind(id.as_str())
+        .execute(&mut owner)
+        .await
+        .expect("broken");
     }
     let issues = ids.iter().map(|id| {
         let (tenant, id) = (region.tenant("acme"), id.clone());
         tokio::spawn(async move { tenant.issue_invoice(&id, instant("2026-08-02T01:00:00Z"), &by()).await })
     });
-    let results: Vec<_> = futures::future::join_all(issues).await.into_iter().map(|task| task.expect("no panic")).collect();
-    let mut numbers: Vec<String> =
-        results.iter().filter_map(|result| result.as_ref().ok()).map(|invoice| invoice.number.clone().expect("a number")).collect();
+    let results: Vec<_> =
+        futures::future::join_all(issues).await.into_iter().map(|task| task.expect("no panic")).collect();
+    let mut numbers: Vec<String> = results
+        .iter()
+        .filter_map(|result| result.as_ref().ok())
+        .map(|invoice| invoice.number.clone().expect("a number"))
+        .collect();
     numbers.sort();
     assert_eq!(numbers, (1..=18).map(|number| format!("INV-{number:06}")).collect::<Vec<_>>());
     let corrupt = results.iter().filter(|result| matches!(result, Err(InvoiceError::Corrupt(_)))).count();
@@ -190,6 +212,8 @@ async fn every_step_of_an_invoice_is_in_the_audit_log_with_who_and_why() {
         of_invoice.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
         ["invoice.create", "invoice.refresh", "invoice.issue"]
     );
-    assert!(of_invoice.iter().all(|entry| entry.actor == "test" && entry.reason == "because the test says so"));
+    assert!(
+        of_invoice.iter().all(|entry| entry.actor == "test" && entry.reason == "because the test says so")
+    );
     region.end().await;
 }

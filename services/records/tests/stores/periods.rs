@@ -28,8 +28,16 @@ async fn issuing_moves_on_to_the_next_period_and_out_of_order_issues_catch_up() 
         let now = acme.subscription(&subscription.id).await.expect("asked").expect("there");
         now.next_period.expect("a period").start.to_string()
     };
-    assert_eq!(issue("2026-08-01T00:00:00Z").await, "2026-07-01T00:00:00Z", "the first period is still to bill");
-    assert_eq!(issue("2026-07-01T00:00:00Z").await, "2026-09-01T00:00:00Z", "and then August is done already");
+    assert_eq!(
+        issue("2026-08-01T00:00:00Z").await,
+        "2026-07-01T00:00:00Z",
+        "the first period is still to bill"
+    );
+    assert_eq!(
+        issue("2026-07-01T00:00:00Z").await,
+        "2026-09-01T00:00:00Z",
+        "and then August is done already"
+    );
     let terms = region.terms(&subscription, None).await;
     assert_eq!((terms.period.start, terms.first_period), (instant("2026-09-01T00:00:00Z"), FirstPeriod::No));
     assert_eq!(terms.next_period.expect("goes on").end, instant("2026-11-01T00:00:00Z"));
@@ -51,10 +59,13 @@ async fn a_period_is_due_when_it_and_the_grace_are_over_and_until_it_is_issued()
     let found = due(created + 61.minutes()).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].period.start, found[0].period.end), (instant("2026-07-01T00:00:00Z"), past_end));
-    let behind = region.records.due_periods(created + 61.minutes(), HOUR, Some(&found[0]), 10).await.expect("asked");
+    let behind =
+        region.records.due_periods(created + 61.minutes(), HOUR, Some(&found[0]), 10).await.expect("asked");
     assert_eq!(behind, [], "asking behind the last one goes on");
     let acme = region.tenant("acme");
-    let saved = acme.save_invoice(&draft(&region.terms(&subscription, None).await, 1, "2027-01-01T00:00:00Z"), &by()).await;
+    let saved = acme
+        .save_invoice(&draft(&region.terms(&subscription, None).await, 1, "2027-01-01T00:00:00Z"), &by())
+        .await;
     assert_eq!(due(created + 61.minutes()).await.len(), 1, "a draft is not the end of it");
     acme.issue_invoice(&saved.expect("saved").invoice.id, created, &by()).await.expect("issued");
     assert_ne!(due(created + 61.minutes()).await, found);
@@ -70,14 +81,20 @@ async fn a_new_plan_version_holds_from_the_next_period_on() {
     region.records.put_plan(&name, &source("p1", 2), &dearer, &by()).await.expect("stored");
     // Time passed: version 1 was made in June and version 2 in August.
     let mut owner = region.raw_over_all().await;
-    sqlx::query("ALTER TABLE plan_versions DISABLE TRIGGER append_only").execute(&mut owner).await.expect("opened");
+    sqlx::query("ALTER TABLE plan_versions DISABLE TRIGGER append_only")
+        .execute(&mut owner)
+        .await
+        .expect("opened");
     sqlx::query("UPDATE plan_versions SET created_at = CASE version WHEN 1 THEN '2026-06-15Z'::timestamptz ELSE '2026-08-15Z' END")
         .execute(&mut owner).await.expect("moved");
     let version_at = async |start: &str| region.terms(&subscription, Some(start)).await.plan.version;
     assert_eq!(version_at("2026-08-01T00:00:00Z").await, 1, "August began before the change");
     assert_eq!(version_at("2026-09-01T00:00:00Z").await, 2);
     // A start before the plan's first version was promised nothing else than the newest.
-    sqlx::query("UPDATE plan_versions SET created_at = '2026-10-01Z'").execute(&mut owner).await.expect("moved");
+    sqlx::query("UPDATE plan_versions SET created_at = '2026-10-01Z'")
+        .execute(&mut owner)
+        .await
+        .expect("moved");
     assert_eq!(version_at("2026-08-01T00:00:00Z").await, 2);
     region.end().await;
 }
@@ -87,7 +104,12 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
     let region = Region::start().await.with_catalogue().await;
     region.add_tenant("acme", 'a').await;
     let acme = region.tenant("acme");
-    let new = NewCustomer { key: "big".parse().expect("a key"), name: String::new(), time_zone: "UTC".to_owned(), metadata: json!({}) };
+    let new = NewCustomer {
+        key: "big".parse().expect("a key"),
+        name: String::new(),
+        time_zone: "UTC".to_owned(),
+        metadata: json!({}),
+    };
     let customer = acme.create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
     let new = NewSubscription {
         customer_id: customer.id,
@@ -99,9 +121,14 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
     };
     let seed = Uuid::now_v7();
     let made = acme.create_subscription(&new, seed, &by()).await.expect("made");
-    assert_eq!(acme.create_subscription(&new, seed, &by()).await.expect("found"), made, "the same seed finds it");
+    assert_eq!(
+        acme.create_subscription(&new, seed, &by()).await.expect("found"),
+        made,
+        "the same seed finds it"
+    );
     assert_eq!(made.next_period.expect("a period").end, instant("2026-02-28T10:00:00Z"), "the 31st clamps");
-    let cancelled = acme.cancel_subscription(&made.id, instant("2026-02-10T00:00:00Z"), &by()).await.expect("cancelled");
+    let cancelled =
+        acme.cancel_subscription(&made.id, instant("2026-02-10T00:00:00Z"), &by()).await.expect("cancelled");
     assert_eq!(cancelled.next_period.expect("a rest").end, instant("2026-02-10T00:00:00Z"));
     let terms = region.terms(&cancelled, None).await;
     assert_eq!(terms.next_period, None);

@@ -13,7 +13,10 @@ async fn the_gate_is_the_least_source_and_closed_while_one_is_unknown() {
     assert_eq!(records.processed_through(&expected).await.expect("asked"), None);
     records.report_progress("outbox/0", 1_700_000_000_000_009).await.expect("reported");
     assert_eq!(records.processed_through(&expected).await.expect("asked"), Some(1_700_000_000_000_003));
-    assert_eq!(records.processed_through(&sources(&["kafka/0", "kafka/0"])).await.expect("asked"), Some(1_700_000_000_000_005));
+    assert_eq!(
+        records.processed_through(&sources(&["kafka/0", "kafka/0"])).await.expect("asked"),
+        Some(1_700_000_000_000_005)
+    );
     region.end().await;
 }
 

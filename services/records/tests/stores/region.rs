@@ -6,8 +6,8 @@ use meridian_billing::{
     invoice::{Computation, MeterUsage},
 };
 use meridian_records::{
-    ApiKeyHash, By, InvoiceDraft, PeriodTerms, PostgresOptions, Records, Scope, Source, Subscription, TenantRecords,
-    TenantRequest, connect,
+    ApiKeyHash, By, InvoiceDraft, PeriodTerms, PostgresOptions, Records, Scope, Source, Subscription,
+    TenantRecords, TenantRequest, connect,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
@@ -21,7 +21,9 @@ pub struct Region {
 
 pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run e2e/stores/up postgres and eval \"$(e2e/stores/env)\" before these tests")
+        panic!(
+            "{name} is not set: run e2e/stores/up postgres and eval \"$(e2e/stores/env)\" before these tests"
+        )
     })
 }
 
@@ -95,15 +97,20 @@ pub fn tenant_request(name: &str, generation: i64, more: Value, keys: &[(&str, c
     TenantRequest {
         name: tenant(name),
         source: source(&format!("uid-{name}"), generation),
-        spec: TenantSpec::from_json(&merged(json!({"regionRef": {"name": "test"}, "apiKeys": api_keys}), more))
-            .expect("a tenant"),
+        spec: TenantSpec::from_json(&merged(
+            json!({"regionRef": {"name": "test"}, "apiKeys": api_keys}),
+            more,
+        ))
+        .expect("a tenant"),
         api_keys: keys,
         dedicated_to: None,
     }
 }
 
 fn merged(mut base: Value, more: Value) -> Value {
-    let (Some(base_fields), Value::Object(more)) = (base.as_object_mut(), more) else { panic!("two objects") };
+    let (Some(base_fields), Value::Object(more)) = (base.as_object_mut(), more) else {
+        panic!("two objects")
+    };
     base_fields.extend(more);
     base
 }
@@ -112,7 +119,10 @@ impl Region {
     pub async fn start() -> Self {
         let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
         let mut admin = raw_connection("public").await;
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&mut admin).await.expect("schema");
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}")))
+            .execute(&mut admin)
+            .await
+            .expect("schema");
         let records = connect(&options(&schema)).expect("options");
         records.migrate(VERSION).await.expect("the migrations run");
         Self { records, schema }
@@ -154,7 +164,8 @@ impl Region {
         let more = json!({"planRef": {"name": "starter"}, "billingStart": "2026-07-01T00:00:00Z"});
         let request = tenant_request(name, 1, more, &[("default", digit)]);
         self.records.put_tenant(&request, &by()).await.expect("tenant");
-        let listed = self.tenant(name).subscriptions(None, &meridian_records::Page::first(10)).await.expect("list");
+        let listed =
+            self.tenant(name).subscriptions(None, &meridian_records::Page::first(10)).await.expect("list");
         listed.items.into_iter().next().expect("the tenant's own subscription")
     }
 

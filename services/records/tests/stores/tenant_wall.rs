@@ -7,9 +7,23 @@ use crate::region::{Region, by, draft, options, variable};
 
 /// Every table that holds a tenant's rows. A new one must be named here and in the policies, or the last test fails.
 const TENANT_TABLES: [&str; 17] = [
-    "organizations", "memberships", "projects", "api_keys", "customers", "subscriptions", "aggregated_usage",
-    "invoice_sequences", "invoices", "invoice_line_items", "idempotency_keys", "audit_logs", "metrics", "metric_versions",
-    "plans", "plan_versions", "plan_metrics",
+    "organizations",
+    "memberships",
+    "projects",
+    "api_keys",
+    "customers",
+    "subscriptions",
+    "aggregated_usage",
+    "invoice_sequences",
+    "invoices",
+    "invoice_line_items",
+    "idempotency_keys",
+    "audit_logs",
+    "metrics",
+    "metric_versions",
+    "plans",
+    "plan_versions",
+    "plan_metrics",
 ];
 
 async fn count(connection: &mut PgConnection, table: &str) -> i64 {
@@ -22,8 +36,15 @@ async fn region_with_two_billed_tenants() -> Region {
     for (name, digit) in [("acme", 'a'), ("zeta", 'b')] {
         let subscription = region.add_tenant(name, digit).await;
         let terms = region.terms(&subscription, None).await;
-        let saved = region.tenant(name).save_invoice(&draft(&terms, 3, "2026-09-01T00:00:00Z"), &by()).await.expect("saved");
-        region.tenant(name).issue_invoice(&saved.invoice.id, "2026-09-01T00:00:00Z".parse().expect("time"), &by()).await
+        let saved = region
+            .tenant(name)
+            .save_invoice(&draft(&terms, 3, "2026-09-01T00:00:00Z"), &by())
+            .await
+            .expect("saved");
+        region
+            .tenant(name)
+            .issue_invoice(&saved.invoice.id, "2026-09-01T00:00:00Z".parse().expect("time"), &by())
+            .await
             .expect("issued");
         region.tenant(name).claim_idempotency_key("k", "h").await.expect("claimed");
     }
@@ -76,7 +97,10 @@ async fn a_scope_cannot_write_another_tenants_rows_or_the_catalogue() {
         let error = sqlx::query(statement).execute(&mut acme).await.expect_err(statement).to_string();
         assert!(error.contains("row-level security"), "{statement}: {error}");
     }
-    let unseen = ["UPDATE organizations SET display_name = 'x' WHERE tenant = 'zeta'", "UPDATE plans SET archived_at = now()"];
+    let unseen = [
+        "UPDATE organizations SET display_name = 'x' WHERE tenant = 'zeta'",
+        "UPDATE plans SET archived_at = now()",
+    ];
     for statement in unseen {
         let done = sqlx::query(statement).execute(&mut acme).await.expect(statement);
         assert_eq!(done.rows_affected(), 0, "{statement}");

@@ -49,8 +49,10 @@ pub(super) async fn store(
 }
 
 async fn now(transaction: &mut Transaction<'_, Postgres>) -> Result<Timestamp, StoreError> {
-    let now: Instant =
-        sqlx::query_scalar("SELECT now()").fetch_one(&mut **transaction).await.doing("asking the database for the time")?;
+    let now: Instant = sqlx::query_scalar("SELECT now()")
+        .fetch_one(&mut **transaction)
+        .await
+        .doing("asking the database for the time")?;
     Ok(now.0)
 }
 
@@ -59,7 +61,8 @@ fn month_of(at: Timestamp, time_zone: &str) -> Result<Timestamp, ControlError> {
     let invalid = |detail: String| ControlError::Invalid { field: "timeZone".to_owned(), detail };
     let zone = period::zone(time_zone).map_err(|error| invalid(error.to_string()))?;
     let first = at.to_zoned(zone.clone()).date().first_of_month().to_datetime(Time::midnight());
-    let start = zone.to_ambiguous_timestamp(first).compatible().map_err(|error| invalid(error.to_string()))?;
+    let start =
+        zone.to_ambiguous_timestamp(first).compatible().map_err(|error| invalid(error.to_string()))?;
     Ok(start)
 }
 
@@ -151,7 +154,9 @@ async fn change(
     }
     after.next_period = if billed {
         match before.next_period {
-            Some(next) => subscriptions::period_from(transaction, &after, next.start).await.map_err(control)?,
+            Some(next) => {
+                subscriptions::period_from(transaction, &after, next.start).await.map_err(control)?
+            }
             None => None,
         }
     } else {

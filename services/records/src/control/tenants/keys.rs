@@ -112,7 +112,11 @@ async fn grant(
     .await
     .doing(DOING)?;
     // The only row that can be in the way is the same key living elsewhere: this name's old key was revoked above.
-    if inserted.rows_affected() == 1 { Ok(true) } else { Err(ControlError::KeyTaken { name: key.name.clone() }) }
+    if inserted.rows_affected() == 1 {
+        Ok(true)
+    } else {
+        Err(ControlError::KeyTaken { name: key.name.clone() })
+    }
 }
 
 async fn record(

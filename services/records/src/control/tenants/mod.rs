@@ -69,7 +69,15 @@ impl Records {
         billed::store(&mut transaction, request, created_at, by).await?;
         let action = if known.is_some() { "tenant.change" } else { "tenant.create" };
         let detail = json!({"version": version, "spec": request.spec});
-        audit::record(&mut transaction, Some(request.name.as_str()), by, action, request.name.as_str(), detail).await?;
+        audit::record(
+            &mut transaction,
+            Some(request.name.as_str()),
+            by,
+            action,
+            request.name.as_str(),
+            detail,
+        )
+        .await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing("storing a tenant")?;
         Ok(synced(version, true))
@@ -94,12 +102,16 @@ impl Known {
 
 /// The keys of a request as one comparable text: sorted `name=hash`.
 fn keys_digest(request: &TenantRequest) -> String {
-    let mut keys: Vec<String> = request.api_keys.iter().map(|key| format!("{}={}", key.name, key.hash)).collect();
+    let mut keys: Vec<String> =
+        request.api_keys.iter().map(|key| format!("{}={}", key.name, key.hash)).collect();
     keys.sort();
     keys.join(",")
 }
 
-async fn find(transaction: &mut Transaction<'_, Postgres>, name: &TenantId) -> Result<Option<Known>, StoreError> {
+async fn find(
+    transaction: &mut Transaction<'_, Postgres>,
+    name: &TenantId,
+) -> Result<Option<Known>, StoreError> {
     const DOING: &str = "finding a tenant";
     let row = sqlx::query("SELECT * FROM organizations WHERE tenant = $1")
         .bind(name.as_str())
