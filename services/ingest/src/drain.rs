@@ -75,14 +75,23 @@ impl Drainer {
     async fn tend(self: Arc<Self>, shard: u8, shutdown: CancellationToken) {
         let mut reported: Option<Instant> = None;
         let mut in_trouble = false;
+        let mut moved = 0;
         loop {
             let pause = match self.look(shard).await {
                 Ok(Look::Drained { entries }) => {
-                    tracing::info!(shard, entries, "outbox entries are in Kafka now");
+                    moved += entries;
                     Duration::ZERO
                 }
                 Ok(Look::Empty { seen_at_us }) => {
                     in_trouble = false;
+                    if moved > 0 {
+                        tracing::info!(
+                            shard,
+                            entries = moved,
+                            "the outbox is empty: its entries are in Kafka"
+                        );
+                        moved = 0;
+                    }
                     if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY)
                         && self.report(shard, seen_at_us).await
                     {
@@ -90,7 +99,10 @@ impl Drainer {
                     }
                     IDLE_PAUSE
                 }
-                Ok(Look::Stuck { .. }) => TROUBLE_PAUSE,
+                Ok(Look::Stuck { delivered, .. }) => {
+                    moved += delivered;
+                    TROUBLE_PAUSE
+                }
                 Err(error) => {
                     // Once for each outage; the breaker's metric tells how long it lasts.
                     if !std::mem::replace(&mut in_trouble, true) {
