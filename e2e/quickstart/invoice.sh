@@ -6,7 +6,7 @@ invoice_seconds_max=180
 # api METHOD PATH [BODY]: a request with the tenant's key.
 api() {
   local body=()
-  [ -z "${3:-}" ] || body=(-H 'Content-Type: application/json' -H "Idempotency-Key: quickstart-$2" -d "$3")
+  [ -z "${3:-}" ] || body=(-H 'Content-Type: application/json' -H "Idempotency-Key: quickstart-$month-${2//\//-}" -d "$3")
   curl -sS --fail-with-body --retry 5 --retry-connrefused -X "$1" -H "Authorization: Bearer $api_key" "${body[@]}" "$api$2"
 }
 

@@ -65,7 +65,9 @@ pub async fn ensure(ctx: &Context, tenant: &Tenant, region: &BillingRegion) -> R
 fn foreign(key: &Key) -> Obstacle {
     Obstacle {
         reason: meridian_crds::conditions::Reason::NameConflict,
-        message: format!("{key} exists and is not this Tenant's, so it is left untouched: name another in apiKeys[].secretRef."),
+        message: format!(
+            "{key} exists and is not this Tenant's, so it is left untouched: name another in apiKeys[].secretRef."
+        ),
     }
 }
 
@@ -76,7 +78,8 @@ async fn get_or_create(
     region: &BillingRegion,
 ) -> Result<DynamicObject, Error> {
     let name = &key.secret_ref.name;
-    let get = || async { secrets.get_opt(name).await.map_err(|source| Error::Get { name: name.clone(), source }) };
+    let get =
+        || async { secrets.get_opt(name).await.map_err(|source| Error::Get { name: name.clone(), source }) };
     if let Some(stored) = get().await? {
         return Ok(stored);
     }

@@ -78,7 +78,12 @@ pub async fn apply_all(
     Ok(obstacles)
 }
 
-async fn apply(ctx: &Context, owner: Owner<'_>, observed: &Observed, object: &Object) -> Result<Applied, Error> {
+async fn apply(
+    ctx: &Context,
+    owner: Owner<'_>,
+    observed: &Observed,
+    object: &Object,
+) -> Result<Applied, Error> {
     if observed.matches(object) {
         return Ok(Applied::Unchanged);
     }
@@ -112,7 +117,9 @@ pub fn in_the_way(owner: Owner<'_>, key: &Key, stored: &DynamicObject) -> Option
                 owner.kind
             ),
         }),
-        Ownership::Former => Some(waits(format!("Waits until {key} of a former {} of this name is gone.", owner.kind))),
+        Ownership::Former => {
+            Some(waits(format!("Waits until {key} of a former {} of this name is gone.", owner.kind)))
+        }
         Ownership::Ours if stored.metadata.deletion_timestamp.is_some() => {
             Some(waits(format!("Waits until {key}, which is being deleted, is gone.")))
         }
@@ -124,14 +131,21 @@ fn waits(message: String) -> Obstacle {
     Obstacle { reason: Reason::Progressing, message }
 }
 
-async fn send(ctx: &Context, owner: Owner<'_>, api: &Api<DynamicObject>, object: &Object) -> Result<Applied, Error> {
+async fn send(
+    ctx: &Context,
+    owner: Owner<'_>,
+    api: &Api<DynamicObject>,
+    object: &Object,
+) -> Result<Applied, Error> {
     let key = &object.key;
     let params = PatchParams::apply(manager(key.kind));
     let failed = |source| Error::Apply { key: key.clone(), source };
     let conflict = match api.patch(&key.name, &params, &Patch::Apply(&object.body)).await {
         Ok(_) => return Ok(Applied::Changed),
         Err(kube::Error::Api(status)) if is_field_conflict(&status) => status,
-        Err(kube::Error::Api(status)) if is_refusal(&status) => return Ok(Applied::Not(refused(key, &status))),
+        Err(kube::Error::Api(status)) if is_refusal(&status) => {
+            return Ok(Applied::Not(refused(key, &status)));
+        }
         Err(source) => return Err(failed(source)),
     };
     let obstacle = field_conflict(key, &conflict);
@@ -191,9 +205,15 @@ fn refused(key: &Key, status: &Status) -> Obstacle {
 }
 
 /// Deletes objects by key where they are still the ones that were seen. What is gone is gone.
-pub async fn delete_all(ctx: &Context, namespace: &str, observed: &Observed, keys: &[Key]) -> Result<(), Error> {
+pub async fn delete_all(
+    ctx: &Context,
+    namespace: &str,
+    observed: &Observed,
+    keys: &[Key],
+) -> Result<(), Error> {
     for key in keys {
-        let Some(stored) = observed.get(key).filter(|stored| stored.metadata.deletion_timestamp.is_none()) else {
+        let Some(stored) = observed.get(key).filter(|stored| stored.metadata.deletion_timestamp.is_none())
+        else {
             continue;
         };
         let params = DeleteParams {

@@ -84,7 +84,8 @@ impl Caches {
         let mut found = Vec::new();
         for (kind, store) in &self.objects {
             let of_region = |object: &DynamicObject| {
-                object.metadata.namespace.as_deref() == Some(namespace) && label(object, REGION_LABEL) == Some(region)
+                object.metadata.namespace.as_deref() == Some(namespace)
+                    && label(object, REGION_LABEL) == Some(region)
             };
             found.extend(store.state_filter(of_region).into_iter().map(|object| (*kind, object)));
         }

@@ -54,7 +54,7 @@ impl Default for Pace {
             status_write: Duration::from_secs(30),
             unready: Duration::from_secs(15),
             idle: Duration::from_secs(400),
-            progress: Duration::from_secs(60),
+            progress: Duration::from_secs(30),
             force: Duration::from_secs(60),
             catalogue: Duration::from_secs(300),
         }

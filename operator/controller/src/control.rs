@@ -88,6 +88,8 @@ pub enum Sent {
     Stored { version: Option<i64>, written: bool },
     /// The api understood and said no: nothing is to be sent again until something changes.
     Refused { tenancy: bool, message: String },
+    /// The api lacks something that another object brings: to be sent again soon.
+    Waits { message: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,13 +157,17 @@ impl ControlPort {
         patience: Duration,
     ) -> Result<&'a mut Catalogue, Error> {
         let token = to.token.expose_secret();
-        let holds = belief.as_ref().is_some_and(|belief| belief.token == token && belief.since.elapsed() < patience);
+        let holds =
+            belief.as_ref().is_some_and(|belief| belief.token == token && belief.since.elapsed() < patience);
         if !holds {
             let before = belief.take();
             let mut catalogue = self.read(to).await?;
             // An api that does not tell the keys of its tenants is believed to have those that it was sent.
             for (key, row) in &mut catalogue {
-                let known = before.as_ref().and_then(|before| before.catalogue.get(key)).filter(|known| known.uid == row.uid);
+                let known = before
+                    .as_ref()
+                    .and_then(|before| before.catalogue.get(key))
+                    .filter(|known| known.uid == row.uid);
                 row.api_keys = row.api_keys.take().or_else(|| known.and_then(|known| known.api_keys.clone()));
             }
             *belief = Some(Belief { since: Instant::now(), token: token.to_owned(), catalogue });
@@ -188,10 +194,13 @@ impl ControlPort {
         match self.send(to, Method::PUT, &path, Some(entry.body())).await {
             Ok(answer) => {
                 let url = answer.url().to_string();
-                let Stored { version } = answer.json().await.map_err(|source| Error::Unreachable { url, source })?;
+                let Stored { version } =
+                    answer.json().await.map_err(|source| Error::Unreachable { url, source })?;
                 Ok(Sent::Stored { version, written: true })
             }
-            Err(Error::Answer { status, body, url }) => refusal(status, &body).ok_or(Error::Answer { url, status, body }),
+            Err(Error::Answer { status, body, url }) => {
+                refusal(status, &body).ok_or(Error::Answer { url, status, body })
+            }
             Err(error) => Err(error),
         }
     }
@@ -212,7 +221,8 @@ impl ControlPort {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
+        let answer =
+            request.send().await.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -243,7 +253,9 @@ impl Row {
             keys
         };
         let keys = match entry.kind {
-            EntryKind::Tenant => api_keys.as_ref().is_some_and(|keys| sorted(keys) == sorted(&entry.api_keys)),
+            EntryKind::Tenant => {
+                api_keys.as_ref().is_some_and(|keys| sorted(keys) == sorted(&entry.api_keys))
+            }
             EntryKind::Meter | EntryKind::Plan => true,
         };
         *uid == entry.uid && *generation == entry.generation && !archived && keys
@@ -260,6 +272,8 @@ fn refusal(status: StatusCode, body: &str) -> Option<Sent> {
     match status {
         StatusCode::UNPROCESSABLE_ENTITY => Some(Sent::Refused { tenancy: false, message }),
         StatusCode::CONFLICT if code == "tenancy_refused" => Some(Sent::Refused { tenancy: true, message }),
+        StatusCode::CONFLICT if code == "name_taken" => Some(Sent::Refused { tenancy: false, message }),
+        StatusCode::CONFLICT => Some(Sent::Waits { message }),
         _ => None,
     }
 }

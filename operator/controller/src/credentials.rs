@@ -52,7 +52,8 @@ pub async fn ensure(ctx: &Context, owner: Owner<'_>, region: &ValidRegion) -> Re
         }
         let data = data(&stored);
         let missing = wanted.missing(&data);
-        let data = if missing.is_empty() { data } else { complete(&secrets, &stored, &wanted, &missing).await? };
+        let data =
+            if missing.is_empty() { data } else { complete(&secrets, &stored, &wanted, &missing).await? };
         credentials.insert(wanted.component, data);
     }
     Ok(Found::Credentials(credentials))
@@ -75,7 +76,8 @@ async fn get_or_create(
     wanted: &CredentialSecret,
 ) -> Result<DynamicObject, Error> {
     let name = &wanted.name;
-    let get = || async { secrets.get_opt(name).await.map_err(|source| Error::Get { name: name.clone(), source }) };
+    let get =
+        || async { secrets.get_opt(name).await.map_err(|source| Error::Get { name: name.clone(), source }) };
     if let Some(stored) = get().await? {
         return Ok(stored);
     }
@@ -137,7 +139,5 @@ pub fn random(length: usize) -> String {
 /// The decoded data of a Secret. A value that is not base64 cannot come from an API server; it counts as lost.
 pub fn data(secret: &DynamicObject) -> BTreeMap<String, Vec<u8>> {
     let entries = secret.data.get("data").and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(key, value)| Some((key.clone(), STANDARD.decode(value.as_str()?).ok()?)))
-        .collect()
+    entries.filter_map(|(key, value)| Some((key.clone(), STANDARD.decode(value.as_str()?).ok()?))).collect()
 }

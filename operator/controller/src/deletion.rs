@@ -31,7 +31,8 @@ pub async fn reconcile(ctx: &Context, region: &BillingRegion) -> Result<Action, 
         return Ok(Action::await_change());
     }
     if region.spec.protected {
-        let message = "spec.protected is true: nothing is removed. Set it to false to let the deletion go on.";
+        let message =
+            "spec.protected is true: nothing is removed. Set it to false to let the deletion go on.";
         return wait(ctx, region, Reason::DeletionBlocked, message).await;
     }
     if region.spec.deletion_policy == DeletionPolicy::Delete {
@@ -45,12 +46,17 @@ pub async fn reconcile(ctx: &Context, region: &BillingRegion) -> Result<Action, 
 }
 
 /// Takes the next step of `Delete`. None: nothing is left.
-async fn remove(ctx: &Context, region: &BillingRegion, observed: &Observed) -> Result<Option<&'static str>, Error> {
+async fn remove(
+    ctx: &Context,
+    region: &BillingRegion,
+    observed: &Observed,
+) -> Result<Option<&'static str>, Error> {
     let namespace = region.namespace().unwrap_or_default();
     let ours = |kinds: &[Kind]| -> Vec<Key> {
         let of_region = |(key, object): &(&Key, &std::sync::Arc<kube::core::DynamicObject>)| {
             kinds.contains(&key.kind)
-                && ownership(object, &region.uid().unwrap_or_default(), KIND, &region.name_any()) == Ownership::Ours
+                && ownership(object, &region.uid().unwrap_or_default(), KIND, &region.name_any())
+                    == Ownership::Ours
         };
         observed.iter().filter(of_region).map(|(key, _)| key.clone()).collect()
     };

@@ -45,7 +45,13 @@ pub enum Error {
 
 /// What tells Meters, Plans and Tenants apart.
 pub trait CatalogueKind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + DeserializeOwned
+    + Clone
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
     type Status: Serialize + Send + Sync;
     const KIND: EntryKind;
@@ -73,15 +79,19 @@ pub async fn reconcile<K: CatalogueKind>(ctx: &Context, object: &K) -> Result<Ac
         Ok(reached) => reached,
         // A blip is a retry. What lasts is told, and retried all the same.
         Err(Error::Control(error)) if failures(ctx, object) >= 3 => {
-            let message = format!("The api of BillingRegion {} cannot be reached: it is tried again.", object.region_name());
+            let message = format!(
+                "The api of BillingRegion {} cannot be reached: it is tried again.",
+                object.region_name()
+            );
             write_status(ctx, object, Outcome::Working(Reason::CatalogueUnreachable, message), None).await?;
             return Err(Error::Control(error));
         }
         Err(error) => return Err(error),
     };
-    // What is not done waits for another object, whose change comes as an event.
+    // What waits for an object here is woken by its change; what waits for something in the api is not.
+    let waits = matches!(&outcome, Outcome::Working(Reason::WaitingForDependency, _));
     write_status(ctx, object, outcome, version).await?;
-    Ok(Action::requeue(ctx.pace.idle_jittered()))
+    Ok(Action::requeue(if waits { ctx.pace.unready } else { ctx.pace.idle_jittered() }))
 }
 
 fn failures(ctx: &Context, object: &impl ResourceExt) -> u32 {
@@ -113,7 +123,9 @@ async fn carry_out<K: CatalogueKind>(
     if let Some(tenant) = object.tenant() {
         match api_keys::ensure(ctx, tenant, region).await? {
             api_keys::Found::Hashes(hashes) => entry.api_keys = hashes,
-            api_keys::Found::Obstacle(obstacle) => return Ok((Outcome::Stuck(obstacle.reason, obstacle.message), None)),
+            api_keys::Found::Obstacle(obstacle) => {
+                return Ok((Outcome::Stuck(obstacle.reason, obstacle.message), None));
+            }
         }
     }
     let refusal = format!("{}/refused/{}", entry.uid, entry.generation);
@@ -146,6 +158,10 @@ async fn send(
             ctx.metrics.catalogue(name, if written { "written" } else { "unchanged" });
             (Outcome::Done("The region has it as the spec says.".to_owned()), version)
         }
+        Sent::Waits { message } => {
+            ctx.metrics.catalogue(name, "waits");
+            (Outcome::Working(Reason::WaitingForDependency, message), None)
+        }
         Sent::Refused { tenancy, message } => {
             ctx.metrics.catalogue(name, "refused");
             ctx.memory.wrote(refusal);
@@ -169,7 +185,8 @@ async fn archive<K: CatalogueKind>(
     if let Some((region, address)) = living.and_then(|region| Some((region, address(ctx, region)?))) {
         let serves = api_serves(ctx, &object.namespace().unwrap_or_default(), &region.name_any());
         if !serves && object.catalogue_version().is_some() {
-            let message = format!("Waits for the api of BillingRegion {}, which has to archive it.", region.name_any());
+            let message =
+                format!("Waits for the api of BillingRegion {}, which has to archive it.", region.name_any());
             write_status(ctx, object, Outcome::Working(Reason::DeletionBlocked, message), None).await?;
             return Ok(Action::requeue(ctx.pace.unready));
         }
@@ -202,7 +219,8 @@ fn api_serves(ctx: &Context, namespace: &str, region: &str) -> bool {
     let name = format!("{region}-{}", Component::Api.name());
     let deployment = ctx.caches.object(Kind::Deployment, namespace, &name);
     deployment.is_some_and(|deployment| {
-        deployment.data.pointer("/status/availableReplicas").and_then(serde_json::Value::as_i64).unwrap_or(0) > 0
+        deployment.data.pointer("/status/availableReplicas").and_then(serde_json::Value::as_i64).unwrap_or(0)
+            > 0
     })
 }
 
@@ -233,7 +251,8 @@ impl CatalogueKind for Meter {
         self.status.as_ref().and_then(|status| status.catalogue_version)
     }
     fn status(&self, conditions: Vec<Condition>, version: Option<i64>) -> Option<MeterStatus> {
-        let (observed_generation, catalogue_version) = (self.meta().generation, version.or(self.catalogue_version()));
+        let (observed_generation, catalogue_version) =
+            (self.meta().generation, version.or(self.catalogue_version()));
         let unchanged = same(self.conditions(), &conditions)
             && catalogue_version == self.catalogue_version()
             && self.status.as_ref().is_some_and(|status| status.observed_generation == observed_generation);
@@ -262,7 +281,8 @@ impl CatalogueKind for Plan {
         self.status.as_ref().and_then(|status| status.catalogue_version)
     }
     fn status(&self, conditions: Vec<Condition>, version: Option<i64>) -> Option<PlanStatus> {
-        let (observed_generation, catalogue_version) = (self.meta().generation, version.or(self.catalogue_version()));
+        let (observed_generation, catalogue_version) =
+            (self.meta().generation, version.or(self.catalogue_version()));
         let unchanged = same(self.conditions(), &conditions)
             && catalogue_version == self.catalogue_version()
             && self.status.as_ref().is_some_and(|status| status.observed_generation == observed_generation);
@@ -291,11 +311,14 @@ impl CatalogueKind for Tenant {
         self.status.as_ref().and_then(|status| status.catalogue_version)
     }
     fn status(&self, conditions: Vec<Condition>, version: Option<i64>) -> Option<TenantStatus> {
-        let (observed_generation, catalogue_version) = (self.meta().generation, version.or(self.catalogue_version()));
-        let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let (observed_generation, catalogue_version) =
+            (self.meta().generation, version.or(self.catalogue_version()));
+        let ready =
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
         let issued = || {
             let keys = self.spec.api_keys.iter();
-            keys.map(|key| IssuedKey { name: key.name.clone(), secret_name: key.secret_ref.name.clone() }).collect()
+            keys.map(|key| IssuedKey { name: key.name.clone(), secret_name: key.secret_ref.name.clone() })
+                .collect()
         };
         let before = self.status.clone().unwrap_or_default();
         let api_keys = if ready { issued() } else { before.api_keys.clone() };

@@ -44,7 +44,10 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Time since boot, suspension included. Neither SIGSTOP nor a sleeping machine holds it, and nobody sets it.
-#[allow(unsafe_code, reason = "no safe crate of ours reads CLOCK_BOOTTIME; the call fills a struct that we own")]
+#[allow(
+    unsafe_code,
+    reason = "no safe crate of ours reads CLOCK_BOOTTIME; the call fills a struct that we own"
+)]
 pub(crate) fn boot_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the duration of the call, and the clock id is a constant of the kernel.

@@ -21,7 +21,10 @@ pub struct Error(#[from] kube::Error);
 /// Sees to it that `object` has the finalizer, or has it not.
 pub async fn set<K>(ctx: &Context, object: &K, finalizer: &str, wanted: bool) -> Result<(), Error>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + Debug,
 {
     let has = object.finalizers().iter().any(|other| other == finalizer);
     if has == wanted {

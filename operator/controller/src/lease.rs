@@ -127,7 +127,8 @@ impl Elector {
     /// Notes when the lease was last seen to move.
     fn look(&mut self, held: &LeaseSpec) {
         let (holder, renewed) = (&held.holder_identity, &held.renew_time);
-        let unmoved = self.seen.as_ref().is_some_and(|seen| &seen.holder == holder && &seen.renewed == renewed);
+        let unmoved =
+            self.seen.as_ref().is_some_and(|seen| &seen.holder == holder && &seen.renewed == renewed);
         if !unmoved {
             self.seen = Some(Seen { holder: holder.clone(), renewed: renewed.clone(), since: boot_time() });
         }
@@ -135,7 +136,8 @@ impl Elector {
 
     fn is_free(&self, held: &LeaseSpec) -> bool {
         let unheld = held.holder_identity.as_deref().unwrap_or_default().is_empty();
-        let duration = Duration::from_secs(u64::try_from(held.lease_duration_seconds.unwrap_or(0)).unwrap_or(0));
+        let duration =
+            Duration::from_secs(u64::try_from(held.lease_duration_seconds.unwrap_or(0)).unwrap_or(0));
         unheld || self.seen.as_ref().is_some_and(|seen| boot_time() >= seen.since + duration)
     }
 

@@ -63,7 +63,11 @@ impl Metrics {
         registry.register("reconcile_duration_seconds", "How long a pass takes", self.duration.clone());
         registry.register("in_backoff", "Objects whose last pass failed", self.in_backoff.clone());
         registry.register("applies", "Objects applied by kind and outcome", self.applies.clone());
-        registry.register("api_request_duration_seconds", "Requests to the API server, watches excluded", self.api.clone());
+        registry.register(
+            "api_request_duration_seconds",
+            "Requests to the API server, watches excluded",
+            self.api.clone(),
+        );
         registry.register("catalogue_writes", "Entries sent to a region's api", self.catalogue.clone());
         registry.register("leader", "1 while this process is the leader", self.leader.clone());
         registry.register("last_pass_timestamp_seconds", "When the last pass ended", self.last_pass.clone());

@@ -42,7 +42,13 @@ where
         Ok(object) => run(ctx.clone(), object.clone()).await.map_err(|error| chain(&error)),
         // An object under an older schema, or edited past the API server. Its next version comes as an event.
         Err(invalid) => {
-            tracing::error!(kind, namespace, name, error = invalid.error, "the object cannot be read: mend or delete it");
+            tracing::error!(
+                kind,
+                namespace,
+                name,
+                error = invalid.error,
+                "the object cannot be read: mend or delete it"
+            );
             ctx.metrics.pass(kind, "unreadable", start.elapsed());
             return Ok(Action::await_change());
         }

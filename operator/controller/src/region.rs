@@ -54,7 +54,9 @@ pub async fn reconcile(ctx: &Context, region: &BillingRegion) -> Result<Action, 
     }
     deletion::keep_finalizer(ctx, region).await?;
     let fetched = fetch(ctx, region);
-    let outcome = tokio::time::timeout(ctx.pace.pass, carry_out(ctx, region, &fetched)).await.map_err(|_| Error::TooLong)??;
+    let outcome = tokio::time::timeout(ctx.pace.pass, carry_out(ctx, region, &fetched))
+        .await
+        .map_err(|_| Error::TooLong)??;
     write_status(ctx, region, &outcome).await
 }
 
@@ -77,7 +79,9 @@ async fn carry_out(ctx: &Context, region: &BillingRegion, fetched: &Fetched) -> 
     } else {
         match credentials::ensure(ctx, owner, &valid).await? {
             Found::Credentials(credentials) => credentials,
-            Found::Obstacle(Obstacle { reason, message }) => return Ok(Outcome::Invalid(vec![Problem { reason, message }])),
+            Found::Obstacle(Obstacle { reason, message }) => {
+                return Ok(Outcome::Invalid(vec![Problem { reason, message }]));
+            }
         }
     };
     let plan = build(&valid, &credentials, &fetched.observed, jiff::Timestamp::now());

@@ -8,11 +8,11 @@ use anyhow::{Context as _, bail};
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::Resource;
 use meridian_crds::BillingRegion;
 use meridian_daemon::Process;
 use serde::de::DeserializeOwned;
@@ -39,7 +39,8 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 
 /// Runs until it is told to stop, or leadership is lost: then it fails, and the pod starts again as a follower.
 pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    let cluster = kube::Config::infer().await.context("finding the API server: run in a pod, or set KUBECONFIG")?;
+    let cluster =
+        kube::Config::infer().await.context("finding the API server: run in a pod, or set KUBECONFIG")?;
     let metrics = Metrics::default();
     metrics.register(&mut process.metrics.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     let fence = Fence::shut();
@@ -59,7 +60,10 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         caches: caches.clone(),
         operator: config.operator.clone(),
         images: config.images.clone(),
-        recorder: Recorder::new(client, Reporter { controller: LEASE.to_owned(), instance: Some(config.identity.clone()) }),
+        recorder: Recorder::new(
+            client,
+            Reporter { controller: LEASE.to_owned(), instance: Some(config.identity.clone()) },
+        ),
         metrics: metrics.clone(),
         control: ControlPort::new(&config.control_url, fence.clone())?,
         pace: Pace::default(),
@@ -142,7 +146,8 @@ async fn controller<K, E, F>(
     E: std::error::Error + Send + 'static,
     F: Future<Output = Result<Action, E>> + Send + 'static,
 {
-    let queue = futures::stream::unfold(queue, |mut queue| async { queue.recv().await.map(|item| (item, queue)) });
+    let queue =
+        futures::stream::unfold(queue, |mut queue| async { queue.recv().await.map(|item| (item, queue)) });
     // `watch` does the watching; the queue says who is to be looked at.
     Controller::for_stream(futures::stream::pending(), store)
         .with_config(ControllerConfig::default().concurrency(concurrency).debounce(DEBOUNCE))

@@ -35,7 +35,9 @@ impl Config {
         let watch_namespace = settings.optional("MERIDIAN_WATCH_NAMESPACE");
         let otlp = settings.optional("MERIDIAN_REGION_OTLP_ENDPOINT");
         Config {
-            identity: settings.optional("POD_NAME").unwrap_or_else(|| format!("process-{}", std::process::id())),
+            identity: settings
+                .optional("POD_NAME")
+                .unwrap_or_else(|| format!("process-{}", std::process::id())),
             images: images(settings),
             operator: Operator {
                 namespace: namespace.clone(),

@@ -26,7 +26,10 @@ pub enum Error {
 /// Writes `status` by server-side apply. With the uid: an object that was made anew under this name does not get it.
 pub async fn write<K>(ctx: &Context, object: &K, status: &impl Serialize) -> Result<(), Error>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();

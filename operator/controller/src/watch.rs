@@ -11,11 +11,11 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::predicates;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, watcher};
-use kube::runtime::WatchStreamExt;
 use kube::{Client, Resource, ResourceExt};
 use meridian_crds::{BillingRegion, Meter, Plan, Tenant};
 use meridian_desired::catalogue::TENANT_LABEL;
@@ -66,7 +66,10 @@ impl Wakes {
         let (plans, plan_queue) = unbounded_channel();
         let (tenants, tenant_queue) = unbounded_channel();
         let wakes = Wakes { regions, meters, plans, tenants, leading: Arc::default() };
-        (wakes, Queues { regions: region_queue, meters: meter_queue, plans: plan_queue, tenants: tenant_queue })
+        (
+            wakes,
+            Queues { regions: region_queue, meters: meter_queue, plans: plan_queue, tenants: tenant_queue },
+        )
     }
 
     /// From now on wakes count; everything that is known is woken once.
@@ -172,7 +175,9 @@ pub fn start(scope: &Scope, caches: &Caches, writers: Writers, wakes: &Wakes) ->
     }));
     for (kind, writer) in objects {
         let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(drive(kind.name(), labelled(scope, kind, writer), move |object| w.object_touched(&c, kind, object)));
+        tasks.spawn(drive(kind.name(), labelled(scope, kind, writer), move |object| {
+            w.object_touched(&c, kind, object)
+        }));
     }
     if scope.namespaces {
         let (c, w) = (caches.clone(), wakes.clone());
@@ -203,7 +208,13 @@ fn ours<K>(
     writer: Writer<Guarded<K>>,
 ) -> impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + use<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let api: Api<Guarded<K>> = match &scope.namespace {
         Some(namespace) => Api::namespaced(scope.client.clone(), namespace),

@@ -109,7 +109,11 @@ pub fn build(region: &ValidRegion, credentials: &Credentials, observed: &Observe
         let health = component_health(region, component, workload.as_ref(), waits_for, observed, now);
         plan.progress.components.insert(component, health);
         if let (Some(workload), None) = (workload, waits_for) {
-            plan.apply.push(workload);
+            if component != Component::Migrate
+                || health::former_migrations(observed, &workload.key.name).next().is_none()
+            {
+                plan.apply.push(workload);
+            }
         }
     }
     plan.apply.extend(grown_volumes(region, observed));
@@ -245,7 +249,8 @@ fn grown_volumes(region: &ValidRegion, observed: &Observed) -> Vec<Object> {
     grown
 }
 
-/// Objects that this region owns and wants no longer. Former migrations go once the present one is through.
+/// Objects that this region owns and wants no longer. A former migration that came through stays until the present one has;
+/// one that did not is in the way.
 fn prune(region: &ValidRegion, wanted: &BTreeSet<Key>, observed: &Observed, progress: &Progress) -> Vec<Key> {
     let migrated = progress.health(Component::Migrate).is_some_and(|health| health.ready);
     let owned = observed.iter().filter(|(_, object)| {
@@ -255,7 +260,11 @@ fn prune(region: &ValidRegion, wanted: &BTreeSet<Key>, observed: &Observed, prog
     owned
         .map(|(key, _)| key)
         .filter(|key| !wanted.contains(key))
-        .filter(|key| key.kind != Kind::Job || migrated)
+        .filter(|key| {
+            key.kind != Kind::Job
+                || migrated
+                || health::former_migrations(observed, "").any(|name| name == key.name)
+        })
         .cloned()
         .collect()
 }

@@ -103,7 +103,7 @@ pub fn summary(outcome: Outcome) -> [Statement; 3] {
         Outcome::Working(reason, message) => [
             Statement::new(Ready, false, reason, message.clone()),
             Statement::new(Reconciling, true, reason, message),
-            Statement::new(Stalled, false, reason, "Nothing is in the way."),
+            Statement::new(Stalled, false, Reason::Progressing, "Nothing is in the way."),
         ],
         Outcome::Stuck(reason, message) => [
             Statement::new(Ready, false, reason, message.clone()),

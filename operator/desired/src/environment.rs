@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use crate::component::{ADMIN, CONTROL, Component, HTTP, Port};
 use crate::credentials::secret_name;
-use crate::pods::{literal, secret};
-use crate::region::{Store, ValidRegion};
+use crate::pods::{SCRATCH_PATH, literal, secret};
+use crate::region::{Store, Tenancy, ValidRegion};
 use crate::traffic::stores_of;
 
 /// How long a program may drain; below the pod's termination grace period.
@@ -49,19 +49,13 @@ fn common(region: &ValidRegion) -> Vec<EnvVar> {
 fn own(region: &ValidRegion, component: Component) -> Vec<EnvVar> {
     match component {
         Component::Ingest => vec![literal("MERIDIAN_INGEST_LISTEN", listen(HTTP))],
-        Component::Api => vec![
-            literal("MERIDIAN_API_LISTEN", listen(HTTP)),
-            literal("MERIDIAN_CONTROL_LISTEN", listen(CONTROL)),
-            secret(
-                "MERIDIAN_CONTROL_TOKEN",
-                &secret_name(&region.name, Component::Api),
-                "controlToken",
-                false,
-            ),
-        ],
-        Component::Worker => partitions(region).into_iter().collect(),
-        Component::Consumer
-        | Component::Migrate
+        Component::Api => api(region),
+        // It never talks to Kafka, but closes no period before every partition is processed.
+        Component::Worker => {
+            vec![literal("MERIDIAN_PIPELINE_PARTITIONS", region.event_partitions.to_string())]
+        }
+        Component::Consumer => vec![literal("MERIDIAN_CONSUMER_INDEX_DIR", format!("{SCRATCH_PATH}/index"))],
+        Component::Migrate
         | Component::Postgres
         | Component::ClickHouse
         | Component::Kafka
@@ -72,17 +66,16 @@ fn own(region: &ValidRegion, component: Component) -> Vec<EnvVar> {
     }
 }
 
-/// The worker never talks to Kafka, but closes no period before every partition is processed: it has to know how many.
-fn partitions(region: &ValidRegion) -> Option<EnvVar> {
-    let connection = match region.store(Component::Kafka)? {
-        Store::Managed(managed) => &managed.connection,
-        Store::External(external) => &external.connection,
-    };
-    connection
-        .variables
-        .iter()
-        .find(|variable| variable.name == "MERIDIAN_KAFKA_PARTITIONS")
-        .map(|variable| EnvVar { name: "MERIDIAN_PIPELINE_PARTITIONS".to_owned(), ..EnvVar::from(variable) })
+fn api(region: &ValidRegion) -> Vec<EnvVar> {
+    let mut env = vec![
+        literal("MERIDIAN_API_LISTEN", listen(HTTP)),
+        literal("MERIDIAN_CONTROL_LISTEN", listen(CONTROL)),
+        secret("MERIDIAN_CONTROL_TOKEN", &secret_name(&region.name, Component::Api), "controlToken", false),
+    ];
+    if let Tenancy::Dedicated { tenant } = &region.tenancy {
+        env.push(literal("MERIDIAN_DEDICATED_TENANT", tenant.clone()));
+    }
+    env
 }
 
 fn listen(port: Port) -> String {

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use meridian_crds::conditions::Reason;
 
 use crate::component::Component;
-use crate::object::{Key, Object};
+use crate::object::{Key, Kind, Object};
 use crate::observed::Observed;
 
 /// The state of one component.
@@ -208,7 +208,11 @@ fn container_trouble(pod: &str, container: &ContainerStatus) -> Option<String> {
 pub fn migration(observed: &Observed, wanted: &Object, now: Timestamp) -> Health {
     let Key { kind: _, name } = &wanted.key;
     let Some(job) = observed.job(name) else {
-        return Health::waiting(Reason::Progressing, "The migration is about to start.");
+        let message = match former_migrations(observed, name).next() {
+            Some(_) => "The migration waits until a former one is gone.",
+            None => "The migration is about to start.",
+        };
+        return Health::waiting(Reason::Progressing, message);
     };
     if job_condition(&job, "Complete") {
         return Health::ready(Reason::Succeeded, "The stores have the schemas of this version.");
@@ -221,10 +225,25 @@ pub fn migration(observed: &Observed, wanted: &Object, now: Timestamp) -> Health
             ),
         );
     }
-    match observed.pods(Component::Migrate).iter().find_map(|pod| pod_trouble(pod, now)) {
+    let pods = observed.pods(Component::Migrate);
+    let of_this = |pod: &&Pod| {
+        pod.metadata.labels.iter().flatten().any(|(key, value)| key == JOB_LABEL && value == name)
+    };
+    match pods.iter().filter(of_this).find_map(|pod| pod_trouble(pod, now)) {
         Some(trouble) => Health::waiting(Reason::PodsFailing, trouble),
         None => Health::waiting(Reason::Migrating, "The schemas of the stores are being migrated."),
     }
+}
+
+/// On the pods of a Job: its name.
+const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+
+/// Migrations other than `name` that have not come through. Two at a time would be one too many.
+pub fn former_migrations<'a>(observed: &'a Observed, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let others = observed.of_kind(Kind::Job).filter_map(|object| object.metadata.name.clone());
+    others
+        .filter(move |other| other != name)
+        .filter(|other| observed.job(other).is_some_and(|job| !job_condition(&job, "Complete")))
 }
 
 fn job_condition(job: &Job, type_: &str) -> bool {

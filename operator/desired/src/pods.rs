@@ -19,6 +19,9 @@ use crate::region::{ValidRegion, Value, Variable};
 /// Where every component finds the files of its ConfigMap, unless its image wants them elsewhere.
 pub const CONFIG_PATH: &str = "/etc/meridian";
 
+/// Where a program may put what it can make again.
+pub const SCRATCH_PATH: &str = "/var/lib/meridian";
+
 /// A program and what it needs around it.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -35,6 +38,8 @@ pub struct Program {
     pub config_path: Option<&'static str>,
     /// Where the volume of a StatefulSet is mounted.
     pub data_path: Option<&'static str>,
+    /// The size of a directory at [`SCRATCH_PATH`] that lives as long as the pod; None: there is none.
+    pub scratch: Option<&'static str>,
     /// Commands that run to their end before the program starts, from the same image.
     pub before: Vec<(&'static str, Vec<String>)>,
     /// What the pods read besides this template, hashed: they roll when it changes.
@@ -116,19 +121,19 @@ fn mounts(program: &Program) -> Vec<VolumeMount> {
     };
     let mut mounts = vec![mount("tmp", "/tmp", false)];
     mounts.extend(program.config_path.map(|path| mount("config", path, true)));
+    mounts.extend(program.scratch.map(|_| mount("scratch", SCRATCH_PATH, false)));
     mounts.extend(program.data_path.map(|path| mount("data", path, false)));
     mounts
 }
 
 fn volumes(region: &ValidRegion, program: &Program) -> Vec<Volume> {
-    let mut volumes = vec![Volume {
-        name: "tmp".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(Quantity("256Mi".to_owned())),
-            medium: None,
-        }),
+    let directory = |name: &str, size: &str| Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity(size.to_owned())), medium: None }),
         ..Volume::default()
-    }];
+    };
+    let mut volumes = vec![directory("tmp", "256Mi")];
+    volumes.extend(program.scratch.map(|size| directory("scratch", size)));
     if program.config_path.is_some() {
         volumes.push(Volume {
             name: "config".to_owned(),

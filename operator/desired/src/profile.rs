@@ -93,6 +93,15 @@ const fn large(component: Component) -> Size {
     }
 }
 
+/// The room for the consumer's index of known ids, on the node's disk.
+pub const fn consumer_index(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Dev => "2Gi",
+        Profile::Standard => "20Gi",
+        Profile::Large => "100Gi",
+    }
+}
+
 /// The profile's resources with the user's in front. There is no default CPU limit: it only slows down.
 pub fn resources(size: Size, asked: Option<&Resources>) -> ResourceRequirements {
     let no_compute = Compute::default();

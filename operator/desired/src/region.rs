@@ -24,6 +24,8 @@ pub struct ValidRegion {
     pub profile: Profile,
     pub stores: BTreeMap<Component, Store>,
     pub services: BTreeMap<Component, Service>,
+    /// Partitions of the event topic, whoever runs Kafka: the worker waits for word from each.
+    pub event_partitions: i32,
     pub images: Images,
     pub operator: Operator,
 }
@@ -50,8 +52,6 @@ pub struct Managed {
     pub storage: Option<String>,
     pub storage_class: Option<String>,
     pub resources: ResourceRequirements,
-    /// Partitions of the event topic; only Kafka has any.
-    pub partitions: i32,
     pub connection: Connection,
 }
 

@@ -91,6 +91,8 @@ fn program(region: &ValidRegion, component: Component, resources: core::Resource
         grace_seconds: environment::SHUTDOWN_GRACE_SECONDS + 5,
         config_path: None,
         data_path: None,
+        // The consumer's index of ids that it has seen; a new pod makes it again from ClickHouse.
+        scratch: (component == Component::Consumer).then(|| profile::consumer_index(region.profile)),
         before: Vec::new(),
         config_hash: String::new(),
     }

@@ -66,7 +66,12 @@ pub fn status(region: &BillingRegion, findings: &Findings<'_>, now: Timestamp) -
 fn invalid(before: &BillingRegionStatus, problems: &[Problem]) -> Vec<Statement> {
     let reason = problems.first().map_or(Reason::InvalidSpec, |problem| problem.reason);
     let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
-    carry_over(before, summary(Outcome::Stuck(reason, messages.join("; "))))
+    let outcome = match reason {
+        // It passes without anybody's doing: what a former region of this name left is on its way out.
+        Reason::Progressing => Outcome::Working(reason, messages.join("; ")),
+        _ => Outcome::Stuck(reason, messages.join("; ")),
+    };
+    carry_over(before, summary(outcome))
 }
 
 /// What ran before runs on: the conditions of the parts stay as they were, and are Unknown where there were none.
@@ -208,16 +213,16 @@ pub fn difference(before: Option<&BillingRegionStatus>, after: &BillingRegionSta
 }
 
 fn news(before: &BillingRegionStatus, after: &BillingRegionStatus) -> bool {
-    let headline = [
-        ConditionType::Ready,
-        ConditionType::Stalled,
-        ConditionType::Available,
-        ConditionType::SchemasMigrated,
-    ];
+    let headline = [ConditionType::Ready, ConditionType::Stalled, ConditionType::Available];
     let of = |status: &BillingRegionStatus, type_| {
         conditions::find(&status.conditions, type_)
             .map(|condition| (condition.status.clone(), condition.reason.clone()))
     };
+    let migrated =
+        |status: &BillingRegionStatus| of(status, ConditionType::SchemasMigrated).map(|(status, _)| status);
+    if migrated(before) != migrated(after) {
+        return true;
+    }
     headline.into_iter().any(|type_| of(before, type_) != of(after, type_))
         || Component::ALL.into_iter().map(condition_type).any(|type_| {
             // A part that was ready and is not, or that fails: somebody may have to act.

@@ -65,6 +65,7 @@ pub fn validate(
     } = &region.spec;
 
     let tenancy = problems.tenancy(tenancy);
+    let event_partitions = event_partitions(stores);
     let stores = problems.stores(&identity, *profile, stores);
     let services = valid_services(&identity, *profile, services);
     let catalogue = images.as_ref().map(|images| images.catalog_ref.name.as_str());
@@ -83,6 +84,7 @@ pub fn validate(
         profile: *profile,
         stores,
         services,
+        event_partitions,
         images,
         operator: surroundings.operator.clone(),
     })
@@ -318,6 +320,19 @@ impl Problems {
     }
 }
 
+/// Partitions of the event topic where the spec does not say.
+const EVENT_PARTITIONS: i32 = 12;
+
+fn event_partitions(stores: &Stores) -> i32 {
+    let managed = |managed: &ManagedKafka| managed.partitions.unwrap_or(EVENT_PARTITIONS);
+    match KafkaStore::source(stores.kafka.as_ref()) {
+        Ok(StoreSource::Managed(kafka)) => managed(&kafka),
+        Ok(StoreSource::External(kafka)) => kafka.partitions,
+        // Refused elsewhere.
+        Ok(StoreSource::OperatorRef(_)) | Err(NotExactlyOne) => EVENT_PARTITIONS,
+    }
+}
+
 /// Fills in the profile's sizes.
 #[derive(Clone, Copy)]
 struct Sized<'a> {
@@ -355,7 +370,7 @@ impl Sized<'_> {
         let ManagedKafka { brokers, partitions, storage, storage_class_name, resources: asked } = managed;
         let size = profile::of(self.profile, component);
         let replicas = brokers.unwrap_or(size.replicas);
-        let partitions = partitions.unwrap_or(12);
+        let partitions = partitions.unwrap_or(EVENT_PARTITIONS);
         let by_profile = (!size.storage.is_empty()).then(|| size.storage.to_owned());
         let Identity { name, namespace, owner: _ } = self.identity;
         Managed {
@@ -363,7 +378,6 @@ impl Sized<'_> {
             storage: storage.clone().or(by_profile),
             storage_class: storage_class_name.clone(),
             resources: resources(size, asked.as_ref()),
-            partitions,
             connection: connect::managed(name, namespace, component, replicas, partitions),
         }
     }

@@ -21,7 +21,8 @@ fn check(name: &str) {
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     if expected != found {
         let line = expected.lines().zip(found.lines()).position(|(a, b)| a != b).unwrap_or(0);
-        let context = |text: &str| text.lines().skip(line.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
+        let context =
+            |text: &str| text.lines().skip(line.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
         panic!(
             "{name}: differs from line {}:\n--- expected\n{}\n--- found\n{}\nUPDATE_EXPECT=1 accepts it",
             line + 1,
@@ -35,7 +36,9 @@ fn check(name: &str) {
 fn all_objects(region: &meridian_desired::region::ValidRegion) -> String {
     let credentials = fixture::credentials(region);
     let mut objects = build(region, &credentials, &Observed::default(), Timestamp::UNIX_EPOCH).apply;
-    let gated = meridian_desired::services::migration(region, &credentials).into_iter().filter(|object| object.key.kind == Kind::Job);
+    let gated = meridian_desired::services::migration(region, &credentials)
+        .into_iter()
+        .filter(|object| object.key.kind == Kind::Job);
     objects.extend(gated);
     for (component, service) in &region.services {
         let all = meridian_desired::services::objects(region, *component, service, &credentials);

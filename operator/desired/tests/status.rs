@@ -51,17 +51,25 @@ impl Scene {
         body["metadata"]["creationTimestamp"] = "2026-03-01T10:00:00Z".into();
         let replicas = body["spec"]["replicas"].clone();
         body["status"] = match key.kind {
-            Kind::StatefulSet => json!({"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas}),
-            Kind::Deployment => json!({"observedGeneration": 1, "replicas": replicas, "availableReplicas": replicas, "updatedReplicas": replicas}),
+            Kind::StatefulSet => {
+                json!({"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas})
+            }
+            Kind::Deployment => {
+                json!({"observedGeneration": 1, "replicas": replicas, "availableReplicas": replicas, "updatedReplicas": replicas})
+            }
             Kind::Job => json!({"conditions": [{"type": "Complete", "status": "True"}]}),
             _ => Value::Null,
         };
-        self.stored.retain(|(kind, other)| !(*kind == key.kind && other["metadata"]["name"] == body["metadata"]["name"]));
+        self.stored.retain(|(kind, other)| {
+            !(*kind == key.kind && other["metadata"]["name"] == body["metadata"]["name"])
+        });
         self.stored.push((key.kind, body));
     }
 
     fn edit(&mut self, kind: Kind, name: &str, edit: impl FnOnce(&mut Value)) {
-        let found = self.stored.iter_mut().find(|(other, body)| *other == kind && body["metadata"]["name"].as_str().is_some_and(|other| other.starts_with(name)));
+        let found = self.stored.iter_mut().find(|(other, body)| {
+            *other == kind && body["metadata"]["name"].as_str().is_some_and(|other| other.starts_with(name))
+        });
         edit(&mut found.unwrap_or_else(|| panic!("no {kind:?} {name}")).1);
     }
 
@@ -86,7 +94,11 @@ impl Scene {
 
     fn status(&self, obstacles: &[Obstacle]) -> meridian_crds::BillingRegionStatus {
         let plan = self.plan();
-        status(&self.resource, &Findings::Valid { region: &self.region, progress: &plan.progress, obstacles }, now())
+        status(
+            &self.resource,
+            &Findings::Valid { region: &self.region, progress: &plan.progress, obstacles },
+            now(),
+        )
     }
 
     fn says(&self, expected: &[(&str, &str, &str)]) {
@@ -100,8 +112,17 @@ fn now() -> Timestamp {
 
 fn says(status: &meridian_crds::BillingRegionStatus, expected: &[(&str, &str, &str)]) {
     for (type_, value, reason) in expected {
-        let found = status.conditions.iter().find(|condition| condition.type_ == *type_).unwrap_or_else(|| panic!("no {type_}"));
-        assert_eq!((found.status.as_str(), found.reason.as_str()), (*value, *reason), "{type_}: {}", found.message);
+        let found = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == *type_)
+            .unwrap_or_else(|| panic!("no {type_}"));
+        assert_eq!(
+            (found.status.as_str(), found.reason.as_str()),
+            (*value, *reason),
+            "{type_}: {}",
+            found.message
+        );
     }
 }
 
@@ -143,25 +164,41 @@ fn all_up_is_ready_and_available() {
 fn an_older_status_of_a_workload_is_not_believed() {
     let mut scene = Scene::ready();
     scene.edit(Kind::StatefulSet, "eu-kafka", |set| set["metadata"]["generation"] = 2.into());
-    scene.says(&[("KafkaReady", "False", "WaitingForPods"), ("Ready", "False", "Progressing"), ("Available", "True", "Succeeded")]);
+    scene.says(&[
+        ("KafkaReady", "False", "WaitingForPods"),
+        ("Ready", "False", "Progressing"),
+        ("Available", "True", "Succeeded"),
+    ]);
 }
 
 #[test]
 fn a_rolling_service_is_available_though_not_ready() {
     let mut scene = Scene::ready();
     scene.edit(Kind::Deployment, "eu-api", |deployment| {
-        deployment["status"] = json!({"observedGeneration": 1, "replicas": 2, "availableReplicas": 1, "updatedReplicas": 1});
+        deployment["status"] =
+            json!({"observedGeneration": 1, "replicas": 2, "availableReplicas": 1, "updatedReplicas": 1});
     });
-    scene.says(&[("ApiReady", "False", "WaitingForPods"), ("Ready", "False", "Progressing"), ("Available", "True", "Succeeded")]);
+    scene.says(&[
+        ("ApiReady", "False", "WaitingForPods"),
+        ("Ready", "False", "Progressing"),
+        ("Available", "True", "Succeeded"),
+    ]);
 }
 
 #[test]
 fn a_store_that_went_down_leaves_running_services_as_they_are() {
     let mut scene = Scene::ready();
     scene.edit(Kind::StatefulSet, "eu-clickhouse", |set| set["status"]["readyReplicas"] = 0.into());
-    scene.says(&[("ClickHouseReady", "False", "WaitingForPods"), ("ConsumerReady", "True", "Succeeded"), ("Ready", "False", "Progressing")]);
+    scene.says(&[
+        ("ClickHouseReady", "False", "WaitingForPods"),
+        ("ConsumerReady", "True", "Succeeded"),
+        ("Ready", "False", "Progressing"),
+    ]);
     let plan = scene.plan();
-    assert!(plan.apply.iter().all(|object| object.key.kind != Kind::Deployment), "behind a closed gate nothing is applied");
+    assert!(
+        plan.apply.iter().all(|object| object.key.kind != Kind::Deployment),
+        "behind a closed gate nothing is applied"
+    );
     assert_eq!(plan.prune, []);
 }
 
@@ -171,7 +208,9 @@ fn a_pod_that_cannot_get_its_image_is_told_after_a_grace() {
         "name": "kafka", "image": "registry.example/kafka:1.2.3", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image, 17s"}},
     }]});
-    for (created, reason) in [("2026-03-01T10:59:45Z", "WaitingForPods"), ("2026-03-01T10:00:00Z", "PodsFailing")] {
+    for (created, reason) in
+        [("2026-03-01T10:59:45Z", "WaitingForPods"), ("2026-03-01T10:00:00Z", "PodsFailing")]
+    {
         let mut scene = Scene::ready();
         scene.edit(Kind::StatefulSet, "eu-kafka", |set| set["status"]["readyReplicas"] = 0.into());
         scene.pod(Component::Kafka, created, waiting.clone());
@@ -181,22 +220,42 @@ fn a_pod_that_cannot_get_its_image_is_told_after_a_grace() {
 
 #[test]
 fn what_fails_is_told_in_words_that_stay_the_same() {
-    let container = |restarts: i32, state: Value| json!({"containerStatuses": [{
-        "name": "ingest", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
-    }]});
+    let container = |restarts: i32, state: Value| {
+        json!({"containerStatuses": [{
+            "name": "ingest", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
+        }]})
+    };
     let cases = [
-        (container(0, json!({"waiting": {"reason": "CreateContainerConfigError"}})), "a Secret or ConfigMap that it reads is missing"),
-        (container(3, json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}})), "keeps crashing"),
+        (
+            container(0, json!({"waiting": {"reason": "CreateContainerConfigError"}})),
+            "a Secret or ConfigMap that it reads is missing",
+        ),
+        (
+            container(3, json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}})),
+            "keeps crashing",
+        ),
         (container(4, json!({"running": {"startedAt": NOW}})), "keeps crashing"),
         (container(2, json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})), "runs out of memory"),
-        (json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes, 17 pods"}]}), "fits on no node"),
+        (
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes, 17 pods"}]}),
+            "fits on no node",
+        ),
     ];
     for (status, words) in cases {
         let mut scene = Scene::ready();
-        scene.edit(Kind::Deployment, "eu-ingest", |deployment| deployment["status"]["availableReplicas"] = 0.into());
+        scene.edit(Kind::Deployment, "eu-ingest", |deployment| {
+            deployment["status"]["availableReplicas"] = 0.into()
+        });
         scene.pod(Component::Ingest, "2026-03-01T10:00:00Z", status);
         let status = scene.status(&[]);
-        says(&status, &[("IngestReady", "False", "PodsFailing"), ("Ready", "False", "PodsFailing"), ("Available", "False", "WaitingForPods")]);
+        says(
+            &status,
+            &[
+                ("IngestReady", "False", "PodsFailing"),
+                ("Ready", "False", "PodsFailing"),
+                ("Available", "False", "WaitingForPods"),
+            ],
+        );
         assert!(message(&status, "Ready").contains(words), "{}", message(&status, "Ready"));
         assert!(message(&status, "Ready").contains("eu-ingest-0"), "it names the pod");
     }
@@ -205,7 +264,9 @@ fn what_fails_is_told_in_words_that_stay_the_same() {
 #[test]
 fn a_restart_or_two_is_nobodys_concern() {
     let mut scene = Scene::ready();
-    scene.edit(Kind::Deployment, "eu-ingest", |deployment| deployment["status"]["availableReplicas"] = 0.into());
+    scene.edit(Kind::Deployment, "eu-ingest", |deployment| {
+        deployment["status"]["availableReplicas"] = 0.into()
+    });
     scene.pod(Component::Ingest, "2026-03-01T10:00:00Z", json!({"containerStatuses": [{
         "name": "ingest", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
     }]}));
@@ -215,10 +276,39 @@ fn a_restart_or_two_is_nobodys_concern() {
 #[test]
 fn a_failed_migration_stalls_and_says_how_to_go_on() {
     let mut scene = Scene::ready();
-    scene.edit(Kind::Job, "eu-migrate-", |job| job["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]}));
+    scene.edit(Kind::Job, "eu-migrate-", |job| {
+        job["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]})
+    });
     let status = scene.status(&[]);
-    says(&status, &[("Stalled", "True", "MigrationFailed"), ("SchemasMigrated", "False", "MigrationFailed"), ("Available", "True", "Succeeded")]);
+    says(
+        &status,
+        &[
+            ("Stalled", "True", "MigrationFailed"),
+            ("SchemasMigrated", "False", "MigrationFailed"),
+            ("Available", "True", "Succeeded"),
+        ],
+    );
     assert!(message(&status, "Stalled").contains("kubectl delete job eu-migrate-"));
+}
+
+#[test]
+fn a_migration_begins_only_when_a_former_one_that_hangs_is_gone() {
+    let mut scene = Scene::ready();
+    scene.edit(Kind::Job, "eu-migrate-", |job| {
+        job["metadata"]["name"] = "eu-migrate-former".into();
+        job["status"] = json!({"active": 1});
+    });
+    let plan = scene.plan();
+    assert!(plan.apply.iter().all(|object| object.key.kind != Kind::Job));
+    assert_eq!(plan.prune.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["eu-migrate-former"]);
+    assert!(message(&scene.status(&[]), "SchemasMigrated").contains("former"));
+    // One that came through is kept until the next has come through too, and holds up nothing.
+    scene.edit(Kind::Job, "eu-migrate-former", |job| {
+        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]})
+    });
+    let plan = scene.plan();
+    assert_eq!(plan.apply.iter().filter(|object| object.key.kind == Kind::Job).count(), 1);
+    assert_eq!(plan.prune, []);
 }
 
 #[test]
@@ -236,8 +326,14 @@ fn pods_that_admission_refuses_are_told() {
 fn obstacles_stall_but_a_field_conflict_is_only_reported() {
     let scene = Scene::ready();
     let obstacle = |reason| Obstacle { reason, message: "m".to_owned() };
-    says(&scene.status(&[obstacle(Reason::NameConflict)]), &[("Stalled", "True", "NameConflict"), ("Ready", "False", "NameConflict")]);
-    says(&scene.status(&[obstacle(Reason::Progressing)]), &[("Stalled", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
+    says(
+        &scene.status(&[obstacle(Reason::NameConflict)]),
+        &[("Stalled", "True", "NameConflict"), ("Ready", "False", "NameConflict")],
+    );
+    says(
+        &scene.status(&[obstacle(Reason::Progressing)]),
+        &[("Stalled", "False", "Progressing"), ("Reconciling", "True", "Progressing")],
+    );
     says(&scene.status(&[obstacle(Reason::FieldConflict)]), &[("Ready", "True", "Succeeded")]);
 }
 
@@ -247,7 +343,14 @@ fn a_spec_that_became_invalid_leaves_the_parts_as_they_were() {
     scene.resource.status = Some(scene.status(&[]));
     let problems = [Problem { reason: Reason::NotSupported, message: "do otherwise".to_owned() }];
     let after = status(&scene.resource, &Findings::Invalid(&problems), now());
-    says(&after, &[("Stalled", "True", "NotSupported"), ("Available", "True", "Succeeded"), ("KafkaReady", "True", "Succeeded")]);
+    says(
+        &after,
+        &[
+            ("Stalled", "True", "NotSupported"),
+            ("Available", "True", "Succeeded"),
+            ("KafkaReady", "True", "Succeeded"),
+        ],
+    );
     assert_eq!(after.endpoints, scene.resource.status.as_ref().unwrap().endpoints);
 }
 
@@ -260,7 +363,9 @@ fn a_condition_is_dated_by_when_its_status_changed() {
     let findings = Findings::Valid { region: &scene.region, progress: &plan.progress, obstacles: &[] };
     let later = "2026-03-01T12:00:00Z".parse().unwrap();
     let after = status(&scene.resource, &findings, later);
-    let dated = |type_: &str| after.conditions.iter().find(|condition| condition.type_ == type_).unwrap().last_transition_time.0;
+    let dated = |type_: &str| {
+        after.conditions.iter().find(|condition| condition.type_ == type_).unwrap().last_transition_time.0
+    };
     assert_eq!(dated("RedisReady"), later);
     assert_eq!(dated("KafkaReady"), now());
     assert_eq!(dated("Stalled"), now(), "another reason is no transition");
@@ -278,28 +383,48 @@ fn news_are_written_at_once_and_progress_may_wait() {
 
     let empty = Scene::new().status(&[]);
     let mut one_up = Scene::new();
-    let redis = one_up.plan().apply.into_iter().find(|object| object.key.kind == Kind::StatefulSet && object.key.name == "eu-redis");
+    let redis = one_up
+        .plan()
+        .apply
+        .into_iter()
+        .find(|object| object.key.kind == Kind::StatefulSet && object.key.name == "eu-redis");
     one_up.store(redis.unwrap());
     assert_eq!(difference(Some(&empty), &one_up.status(&[])), Difference::Progress);
-    assert_eq!(difference(Some(&one_up.status(&[])), &empty), Difference::News, "what was ready and is not, is news");
+    assert_eq!(
+        difference(Some(&one_up.status(&[])), &empty),
+        Difference::News,
+        "what was ready and is not, is news"
+    );
     assert_eq!(difference(Some(&empty), &ready), Difference::News);
 }
 
 #[test]
 fn volumes_grow_in_place() {
     let mut scene = Scene::ready();
-    scene.stored.push((Kind::PersistentVolumeClaim, json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "data-eu-postgres-0", "namespace": "billing-eu"},
-        "spec": {"resources": {"requests": {"storage": "2Gi"}}},
-    })));
+    scene.stored.push((
+        Kind::PersistentVolumeClaim,
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data-eu-postgres-0", "namespace": "billing-eu"},
+            "spec": {"resources": {"requests": {"storage": "2Gi"}}},
+        }),
+    ));
     assert!(scene.plan().apply.iter().all(|object| object.key.kind != Kind::PersistentVolumeClaim));
-    scene.region = fixture::judge(&fixture::with_spec("stores: {postgres: {managed: {storage: 5Gi}}}"), &[]).unwrap();
+    scene.region =
+        fixture::judge(&fixture::with_spec("stores: {postgres: {managed: {storage: 5Gi}}}"), &[]).unwrap();
     let plan = scene.plan();
-    let grown: Vec<_> = plan.apply.iter().filter(|object| object.key.kind == Kind::PersistentVolumeClaim).collect();
+    let grown: Vec<_> =
+        plan.apply.iter().filter(|object| object.key.kind == Kind::PersistentVolumeClaim).collect();
     assert_eq!(grown.len(), 1);
     assert_eq!(grown[0].body["spec"]["resources"]["requests"]["storage"], "5Gi");
     // Its template cannot be changed, and is not.
-    let set = plan.apply.iter().find(|object| object.key.kind == Kind::StatefulSet && object.key.name == "eu-postgres").unwrap();
-    assert_eq!(set.body["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"], "2Gi");
+    let set = plan
+        .apply
+        .iter()
+        .find(|object| object.key.kind == Kind::StatefulSet && object.key.name == "eu-postgres")
+        .unwrap();
+    assert_eq!(
+        set.body["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"],
+        "2Gi"
+    );
 }

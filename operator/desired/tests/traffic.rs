@@ -23,7 +23,11 @@ struct Pod {
 }
 
 fn pod(region: &ValidRegion, component: Component) -> Pod {
-    Pod { namespace: "billing-eu", namespace_labels: named("billing-eu"), labels: labels(region, Some(component)) }
+    Pod {
+        namespace: "billing-eu",
+        namespace_labels: named("billing-eu"),
+        labels: labels(region, Some(component)),
+    }
 }
 
 fn named(namespace: &str) -> Labels {
@@ -45,7 +49,9 @@ fn peer_is(peer: &NetworkPolicyPeer, pod: &Pod) -> bool {
 
 fn port_is(ports: &Option<Vec<NetworkPolicyPort>>, number: i32) -> bool {
     ports.as_ref().is_none_or(|ports| {
-        ports.iter().any(|port| port.protocol.as_deref() == Some("TCP") && port.port == Some(IntOrString::Int(number)))
+        ports.iter().any(|port| {
+            port.protocol.as_deref() == Some("TCP") && port.port == Some(IntOrString::Int(number))
+        })
     })
 }
 
@@ -61,11 +67,13 @@ fn permitted(policies: &[NetworkPolicy], from: &Pod, to: &Pod, port: i32) -> boo
     let (leaving, entering) = (of(from), of(to));
     let out = leaving.is_empty()
         || leaving.iter().flat_map(|spec| spec.egress.iter().flatten()).any(|rule| {
-            port_is(&rule.ports, port) && rule.to.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer_is(peer, to)))
+            port_is(&rule.ports, port)
+                && rule.to.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer_is(peer, to)))
         });
     let into = entering.is_empty()
         || entering.iter().flat_map(|spec| spec.ingress.iter().flatten()).any(|rule| {
-            port_is(&rule.ports, port) && rule.from.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer_is(peer, from)))
+            port_is(&rule.ports, port)
+                && rule.from.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer_is(peer, from)))
         });
     out && into
 }
@@ -75,7 +83,8 @@ fn network_policies(region: &ValidRegion) -> Vec<NetworkPolicy> {
 }
 
 fn ports() -> Vec<i32> {
-    let mut ports: Vec<i32> = Component::ALL.iter().flat_map(|part| part.ports()).map(|port| port.number).collect();
+    let mut ports: Vec<i32> =
+        Component::ALL.iter().flat_map(|part| part.ports()).map(|port| port.number).collect();
     ports.push(22);
     ports.sort_unstable();
     ports.dedup();
@@ -110,19 +119,34 @@ fn from_outside_only_what_is_offered_can_be_reached() {
         extra.extend(named(namespace));
         Pod { namespace, namespace_labels: extra, labels }
     };
-    let operator_labels = Labels::from([("app.kubernetes.io/name".to_owned(), "meridian-operator".to_owned())]);
+    let operator_labels =
+        Labels::from([("app.kubernetes.io/name".to_owned(), "meridian-operator".to_owned())]);
     let scrapes = Labels::from([(SCRAPE_LABEL.to_owned(), "true".to_owned())]);
     let cases = [
         ("stranger", outside(Labels::new(), "elsewhere", Labels::new()), vec![Caller::Anyone]),
-        ("operator", outside(operator_labels.clone(), "meridian-system", Labels::new()), vec![Caller::Anyone, Caller::Operator]),
+        (
+            "operator",
+            outside(operator_labels.clone(), "meridian-system", Labels::new()),
+            vec![Caller::Anyone, Caller::Operator],
+        ),
         ("impostor", outside(operator_labels, "elsewhere", Labels::new()), vec![Caller::Anyone]),
-        ("monitoring", outside(Labels::new(), "monitoring", scrapes), vec![Caller::Anyone, Caller::Monitoring]),
+        (
+            "monitoring",
+            outside(Labels::new(), "monitoring", scrapes),
+            vec![Caller::Anyone, Caller::Monitoring],
+        ),
     ];
     for (name, from, callers) in cases {
         for to in Component::ALL {
             for port in ports() {
-                let offered = TRAFFIC.iter().any(|flow| flow.to == to && flow.port.number == port && callers.contains(&flow.from));
-                assert_eq!(permitted(&policies, &from, &pod(&region, to), port), offered, "{name} -> {to:?}:{port}");
+                let offered = TRAFFIC
+                    .iter()
+                    .any(|flow| flow.to == to && flow.port.number == port && callers.contains(&flow.from));
+                assert_eq!(
+                    permitted(&policies, &from, &pod(&region, to), port),
+                    offered,
+                    "{name} -> {to:?}:{port}"
+                );
             }
         }
     }
@@ -131,16 +155,22 @@ fn from_outside_only_what_is_offered_can_be_reached() {
 #[test]
 fn without_the_default_denial_the_check_would_fail() {
     let region = fixture::judge(&fixture::with_spec(""), &[]).unwrap();
-    let stranger = Pod { namespace: "elsewhere", namespace_labels: named("elsewhere"), labels: Labels::new() };
+    let stranger =
+        Pod { namespace: "elsewhere", namespace_labels: named("elsewhere"), labels: Labels::new() };
     assert!(permitted(&[], &stranger, &pod(&region, Component::Postgres), 5432));
 }
 
 #[test]
 fn an_external_store_is_reached_by_its_port_and_has_no_policy() {
-    let region = fixture::judge(&fixture::with_spec("stores: {redis: {external: {host: r.example, port: 6390}}}"), &[]).unwrap();
+    let region = fixture::judge(
+        &fixture::with_spec("stores: {redis: {external: {host: r.example, port: 6390}}}"),
+        &[],
+    )
+    .unwrap();
     let policies = network_policies(&region);
     assert!(policies.iter().all(|policy| policy.metadata.name.as_deref() != Some("eu-redis")));
-    let somewhere = Pod { namespace: "elsewhere", namespace_labels: named("elsewhere"), labels: Labels::new() };
+    let somewhere =
+        Pod { namespace: "elsewhere", namespace_labels: named("elsewhere"), labels: Labels::new() };
     assert!(permitted(&policies, &pod(&region, Component::Ingest), &somewhere, 6390));
     assert!(!permitted(&policies, &pod(&region, Component::Worker), &somewhere, 6390));
     assert!(!permitted(&policies, &pod(&region, Component::Ingest), &somewhere, 6379));
@@ -161,7 +191,8 @@ fn a_program_is_told_of_exactly_the_stores_that_it_can_reach() {
     for program in Component::SERVICES.into_iter().chain([Component::Migrate]) {
         let env = environment::of(&region, program);
         for (store, prefix) in prefixes {
-            let reaches = TRAFFIC.iter().any(|flow| flow.from == Caller::Component(program) && flow.to == store);
+            let reaches =
+                TRAFFIC.iter().any(|flow| flow.from == Caller::Component(program) && flow.to == store);
             let told = env.iter().any(|variable| variable.name.starts_with(prefix));
             assert_eq!(told, reaches, "{program:?} and {store:?}");
         }

@@ -17,10 +17,18 @@ fn refused(spec: &str) -> Vec<(Reason, String)> {
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_its_field() {
     let cases = [
-        ("stores: {kafka: {operatorRef: {apiVersion: kafka.strimzi.io/v1, kind: Kafka, name: k}}}", Reason::NotSupported, "spec.stores.kafka.operatorRef"),
+        (
+            "stores: {kafka: {operatorRef: {apiVersion: kafka.strimzi.io/v1, kind: Kafka, name: k}}}",
+            Reason::NotSupported,
+            "spec.stores.kafka.operatorRef",
+        ),
         ("stores: {redis: {}}", Reason::InvalidSpec, "spec.stores.redis"),
         ("stores: {redis: {managed: {}, external: {host: r}}}", Reason::InvalidSpec, "exactly one"),
-        ("stores: {postgres: {external: {host: p, credentialsSecretRef: {name: s}}}}", Reason::NotSupported, "spec.stores.temporal"),
+        (
+            "stores: {postgres: {external: {host: p, credentialsSecretRef: {name: s}}}}",
+            Reason::NotSupported,
+            "spec.stores.temporal",
+        ),
         ("stores: {kafka: {managed: {brokers: 2}}}", Reason::InvalidSpec, "majority"),
         ("tenancy: {mode: Dedicated}", Reason::InvalidSpec, "tenantName is required"),
         ("tenancy: {tenantName: acme}", Reason::InvalidSpec, "only allowed when mode is Dedicated"),
@@ -53,10 +61,17 @@ fn of_two_regions_in_a_namespace_the_older_owns_it() {
 #[test]
 fn an_image_that_nobody_names_is_told_by_its_key() {
     let (operator, images) = (fixture::operator(), Images::default());
-    let region = fixture::with_spec("stores: {redis: {external: {host: r}}}, images: {catalogRef: {name: mine}}");
+    let region =
+        fixture::with_spec("stores: {redis: {external: {host: r}}}, images: {catalogRef: {name: mine}}");
     let mine = ["meridian", "postgres", "clickhouse", "buffer", "objectstore", "temporal"];
-    let mine: BTreeMap<String, String> = mine.into_iter().map(|key| (key.to_owned(), format!("mine/{key}"))).collect();
-    let surroundings = Surroundings { siblings: Vec::new(), operator: &operator, images: &images, image_catalogue: Some(&mine) };
+    let mine: BTreeMap<String, String> =
+        mine.into_iter().map(|key| (key.to_owned(), format!("mine/{key}"))).collect();
+    let surroundings = Surroundings {
+        siblings: Vec::new(),
+        operator: &operator,
+        images: &images,
+        image_catalogue: Some(&mine),
+    };
     let problems = validate(&region, &surroundings).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].message.starts_with("no image for kafka:"), "{}", problems[0].message);
@@ -66,8 +81,16 @@ fn an_image_that_nobody_names_is_told_by_its_key() {
 fn the_regions_own_catalogue_goes_before_the_operators() {
     let (operator, images) = (fixture::operator(), fixture::images());
     let region = fixture::with_spec("images: {catalogRef: {name: mine}}");
-    let mine = BTreeMap::from([("kafka".to_owned(), "mine/kafka@sha256:1".to_owned()), ("redis".to_owned(), " ".to_owned())]);
-    let surroundings = Surroundings { siblings: Vec::new(), operator: &operator, images: &images, image_catalogue: Some(&mine) };
+    let mine = BTreeMap::from([
+        ("kafka".to_owned(), "mine/kafka@sha256:1".to_owned()),
+        ("redis".to_owned(), " ".to_owned()),
+    ]);
+    let surroundings = Surroundings {
+        siblings: Vec::new(),
+        operator: &operator,
+        images: &images,
+        image_catalogue: Some(&mine),
+    };
     let valid = validate(&region, &surroundings).unwrap();
     assert_eq!(valid.images.of(Component::Kafka), "mine/kafka@sha256:1");
     assert_eq!(valid.images.of(Component::Redis), "registry.example/redis:1.2.3");
@@ -76,9 +99,17 @@ fn the_regions_own_catalogue_goes_before_the_operators() {
 #[test]
 fn resources_of_the_user_and_the_profile_fit_together() {
     let memory = |spec: &str| {
-        let region = fixture::judge(&fixture::with_spec(&format!("services: {{ingest: {{resources: {spec}}}}}")), &[]).unwrap();
+        let region =
+            fixture::judge(&fixture::with_spec(&format!("services: {{ingest: {{resources: {spec}}}}}")), &[])
+                .unwrap();
         let resources = region.services[&Component::Ingest].resources.clone();
-        let of = |amounts: Option<BTreeMap<String, _>>| amounts.map(|amounts: BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>| amounts["memory"].0.clone()).unwrap();
+        let of = |amounts: Option<BTreeMap<String, _>>| {
+            amounts
+                .map(|amounts: BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>| {
+                    amounts["memory"].0.clone()
+                })
+                .unwrap()
+        };
         (of(resources.requests), of(resources.limits))
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
@@ -98,8 +129,10 @@ fn derived_names_are_short_enough_for_the_longest_region() {
     for name in job.iter().map(|object| &object.key.name) {
         assert!(name.len() <= 63, "{name}");
     }
-    for secret in meridian_desired::credentials::needed(&valid) {
-        assert!(secret.name.len() <= 63, "{}", secret.name);
+    // A StatefulSet's pods carry its name and a hash of ten digits as one label.
+    for part in Component::STORES {
+        let name = valid.object_name(part);
+        assert!(name.len() + 11 <= 63, "{name}");
     }
     region.metadata.name = Some("r".repeat(41));
     assert!(fixture::judge(&region, &[]).is_err());

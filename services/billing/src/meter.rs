@@ -64,12 +64,12 @@ pub enum QuarantineReason {
 impl QuarantineReason {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::MissingProperty { .. } => "missing-property",
-            Self::NotANumber { .. } => "not-a-number",
-            Self::NegativeValue { .. } => "negative-value",
-            Self::NumberTooLarge { .. } => "number-too-large",
-            Self::TooManyDecimals { .. } => "too-many-decimals",
-            Self::NotAScalar { .. } => "not-a-scalar",
+            Self::MissingProperty { .. } => "missing_property",
+            Self::NotANumber { .. } => "not_a_number",
+            Self::NegativeValue { .. } => "negative_value",
+            Self::NumberTooLarge { .. } => "number_too_large",
+            Self::TooManyDecimals { .. } => "too_many_decimals",
+            Self::NotAScalar { .. } => "not_a_scalar",
         }
     }
 }

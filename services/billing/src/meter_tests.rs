@@ -54,20 +54,20 @@ fn a_value_is_read_exactly_or_quarantined_with_a_reason() {
         ("{\"bytes\":12345678901234567890.123456789012345678}", "12345678901234567890.123456789012345678"),
         ("{\"bytes\":0}", "0"),
         ("{\"bytes\":-0.0}", "0"),
-        ("{}", "missing-property"),
-        ("{\"bytes\":null}", "missing-property"),
-        ("{\"bytes\":\"NaN\"}", "not-a-number"),
-        ("{\"bytes\":\"\"}", "not-a-number"),
-        ("{\"bytes\":\"12 GB\"}", "not-a-number"),
-        ("{\"bytes\":true}", "not-a-number"),
-        ("{\"bytes\":[1]}", "not-a-number"),
-        ("{\"bytes\":-1}", "negative-value"),
-        ("{\"bytes\":\"-0.000000000000000001\"}", "negative-value"),
-        ("{\"bytes\":1e300}", "number-too-large"),
-        ("{\"bytes\":\"1e400\"}", "number-too-large"),
-        ("{\"bytes\":123456789012345678901}", "number-too-large"),
-        ("{\"bytes\":1e-19}", "too-many-decimals"),
-        ("{\"bytes\":1e-400}", "too-many-decimals"),
+        ("{}", "missing_property"),
+        ("{\"bytes\":null}", "missing_property"),
+        ("{\"bytes\":\"NaN\"}", "not_a_number"),
+        ("{\"bytes\":\"\"}", "not_a_number"),
+        ("{\"bytes\":\"12 GB\"}", "not_a_number"),
+        ("{\"bytes\":true}", "not_a_number"),
+        ("{\"bytes\":[1]}", "not_a_number"),
+        ("{\"bytes\":-1}", "negative_value"),
+        ("{\"bytes\":\"-0.000000000000000001\"}", "negative_value"),
+        ("{\"bytes\":1e300}", "number_too_large"),
+        ("{\"bytes\":\"1e400\"}", "number_too_large"),
+        ("{\"bytes\":123456789012345678901}", "number_too_large"),
+        ("{\"bytes\":1e-19}", "too_many_decimals"),
+        ("{\"bytes\":1e-400}", "too_many_decimals"),
     ] {
         assert_eq!(check(&sum, properties), expected, "{properties}");
         assert_eq!(
@@ -94,10 +94,10 @@ fn distinct_values_are_told_apart_by_their_text() {
         ("{\"user\":7.0}", "1 of 7"),
         ("{\"user\":\"7\"}", "1 of 7"),
         ("{\"user\":false}", "1 of false"),
-        ("{\"user\":\"\"}", "missing-property"),
-        ("{}", "missing-property"),
-        ("{\"user\":{\"id\":1}}", "not-a-scalar"),
-        ("{\"user\":[]}", "not-a-scalar"),
+        ("{\"user\":\"\"}", "missing_property"),
+        ("{}", "missing_property"),
+        ("{\"user\":{\"id\":1}}", "not_a_scalar"),
+        ("{\"user\":[]}", "not_a_scalar"),
     ] {
         assert_eq!(check(&unique, properties), expected, "{properties}");
     }
@@ -143,7 +143,7 @@ fn a_filtered_out_event_is_not_quarantined_for_its_value() {
         "aggregation: Sum, valueProperty: n, filters: [{property: kind, operator: Eq, values: [paid]}]",
     );
     assert_eq!(check(&filtered, "{\"kind\":\"free\"}"), "not counted");
-    assert_eq!(check(&filtered, "{\"kind\":\"paid\"}"), "missing-property");
+    assert_eq!(check(&filtered, "{\"kind\":\"paid\"}"), "missing_property");
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct Unreadable {
 /// Reasons of ours; a meter's own reasons have the codes of `meridian_billing::meter::QuarantineReason`.
 pub mod reason {
     pub const MALFORMED: &str = "malformed";
-    pub const UNKNOWN_METER: &str = "unknown-meter";
+    pub const UNKNOWN_METER: &str = "unknown_meter";
     pub const TIME_OUT_OF_RANGE: &str = "time-out-of-range";
 }
 

@@ -15,8 +15,8 @@ use std::{process::ExitCode, time::Duration};
 
 use meridian_buffer::{BufferError, BufferOptions, ObjectStore, ObjectStoreError, ObjectStoreOptions};
 use meridian_daemon::{
-    BufferSettings, ClickHouseSettings, ExposeSecret, KafkaSettings, ObjectStoreSettings, PostgresSettings, Process,
-    Program, Settings, TemporalSettings, run,
+    BufferSettings, ClickHouseSettings, ExposeSecret, KafkaSettings, ObjectStoreSettings, PostgresSettings,
+    Process, Program, Settings, TemporalSettings, run,
 };
 use meridian_records::{PostgresOptions, SchemaError};
 use meridian_usage_store::{ClickHouseOptions, UsageStore, UsageStoreError};
@@ -91,7 +91,9 @@ async fn clickhouse(settings: &ClickHouseSettings) -> Result<String, Failure> {
         password: settings.password.expose_secret().to_owned(),
     });
     let applied = store.migrate().await.map_err(|error| match &error {
-        UsageStoreError::SchemaVersion { .. } | UsageStoreError::Unreadable { .. } => Failure::permanent(error),
+        UsageStoreError::SchemaVersion { .. } | UsageStoreError::Unreadable { .. } => {
+            Failure::permanent(error)
+        }
         UsageStoreError::Away { .. } | UsageStoreError::Refused { .. } | UsageStoreError::TooLate { .. } => {
             Failure::transient(error)
         }

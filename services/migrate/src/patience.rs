@@ -30,12 +30,13 @@ impl Failure {
 /// One deadline for all steps together.
 pub struct Patience {
     deadline: Instant,
+    pause: Duration,
     shutdown: CancellationToken,
 }
 
 impl Patience {
     pub fn until(deadline: Duration, shutdown: CancellationToken) -> Self {
-        Self { deadline: Instant::now() + deadline, shutdown }
+        Self { deadline: Instant::now() + deadline, pause: PAUSE, shutdown }
     }
 
     /// Repeats `attempt` until it succeeds, fails for good, or time is up. A reason is logged when it is a new one.
@@ -61,7 +62,7 @@ impl Patience {
             tokio::select! {
                 () = self.shutdown.cancelled() => bail!("{what}: stopped while waiting: {said}"),
                 () = tokio::time::sleep_until(self.deadline) => return Err(reason).with_context(|| format!("{what}: time is up")),
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(self.pause) => {}
             }
         }
     }
@@ -73,14 +74,18 @@ mod tests {
 
     use super::*;
 
+    fn patience(deadline: Duration) -> Patience {
+        Patience { pause: Duration::from_millis(2), ..Patience::until(deadline, CancellationToken::new()) }
+    }
+
     fn failing() -> std::io::Error {
         std::io::Error::other("refused")
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_store_that_starts_late_is_waited_for() {
         let attempts = AtomicUsize::new(0);
-        let patience = Patience::until(Duration::from_secs(60), CancellationToken::new());
+        let patience = patience(Duration::from_secs(60));
         let step = patience.step("store", async || match attempts.fetch_add(1, Ordering::Relaxed) {
             0..5 => Err(Failure::transient(failing())),
             _ => Ok("made".to_owned()),
@@ -89,9 +94,9 @@ mod tests {
         assert_eq!(attempts.load(Ordering::Relaxed), 6);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_store_that_never_comes_ends_at_the_deadline_with_its_reason() {
-        let patience = Patience::until(Duration::from_secs(60), CancellationToken::new());
+        let patience = patience(Duration::from_millis(40));
         let error = patience.step("store", async || Err(Failure::transient(failing()))).await.unwrap_err();
         assert!(format!("{error:#}").contains("refused"), "{error:#}");
     }
@@ -99,7 +104,7 @@ mod tests {
     #[tokio::test]
     async fn what_waiting_cannot_cure_ends_at_once() {
         let attempts = AtomicUsize::new(0);
-        let patience = Patience::until(Duration::from_secs(60), CancellationToken::new());
+        let patience = patience(Duration::from_secs(60));
         let step = patience.step("store", async || {
             attempts.fetch_add(1, Ordering::Relaxed);
             Err(Failure::permanent(failing()))

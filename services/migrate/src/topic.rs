@@ -24,7 +24,9 @@ pub enum TopicError {
     Away(#[source] rdkafka::error::KafkaError),
     #[error("Kafka refused topic {topic}: {code}")]
     Refused { topic: String, code: RDKafkaErrorCode },
-    #[error("topic {topic} has {there} partitions and {wanted} are configured: partitions can grow, never shrink")]
+    #[error(
+        "topic {topic} has {there} partitions and {wanted} are configured: partitions can grow, never shrink"
+    )]
     TooMany { topic: String, there: i32, wanted: i32 },
 }
 
@@ -50,7 +52,9 @@ pub async fn ensure(settings: &KafkaSettings) -> Result<String, Failure> {
     }
     let there = partitions_of(&admin, topic)?;
     if there > settings.partitions {
-        return Err(TopicError::TooMany { topic: topic.to_owned(), there, wanted: settings.partitions }.into());
+        return Err(
+            TopicError::TooMany { topic: topic.to_owned(), there, wanted: settings.partitions }.into()
+        );
     }
     if there == settings.partitions {
         return Ok(format!("{topic} has its {there} partitions"));
@@ -62,13 +66,20 @@ pub async fn ensure(settings: &KafkaSettings) -> Result<String, Failure> {
 }
 
 /// True when it was made now, false when it is there.
-async fn create(admin: &AdminClient<DefaultClientContext>, settings: &KafkaSettings) -> Result<bool, TopicError> {
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    settings: &KafkaSettings,
+) -> Result<bool, TopicError> {
     // With three copies a write is acknowledged by two, so that one broker may be away; with fewer, by all there are.
     let in_sync = if settings.replication >= 3 { "2" } else { "1" };
-    let new = NewTopic::new(&settings.topic_events, settings.partitions, TopicReplication::Fixed(settings.replication))
-        .set("min.insync.replicas", in_sync)
-        .set("retention.ms", RETENTION_MS)
-        .set("cleanup.policy", "delete");
+    let new = NewTopic::new(
+        &settings.topic_events,
+        settings.partitions,
+        TopicReplication::Fixed(settings.replication),
+    )
+    .set("min.insync.replicas", in_sync)
+    .set("retention.ms", RETENTION_MS)
+    .set("cleanup.policy", "delete");
     let answers = admin.create_topics([&new], &options()).await.map_err(TopicError::Away)?;
     match refused(answers) {
         Ok(()) => Ok(true),

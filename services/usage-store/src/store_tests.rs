@@ -243,7 +243,7 @@ async fn quarantine_conflicts_and_releases_are_stored_and_read_back() {
     let database = Database::make().await;
     let quarantined = |meter: &str, offset| QuarantinedRow {
         tenant: "acme".into(),
-        reason: "unknown-meter".into(),
+        reason: "unknown_meter".into(),
         detail: "no meter".into(),
         meter: meter.into(),
         event_type: "call".into(),

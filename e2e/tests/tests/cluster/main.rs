@@ -40,9 +40,8 @@ async fn every_acked_event_is_stored_once(
         let rows = clickhouse.rows(table, prefix).await?;
         anyhow::ensure!(rows == stored, "{table}: {rows} rows for {stored} ids: events were stored twice");
     }
-    let rolled_up = clickhouse
-        .number("SELECT sum(events) FROM usage_by_minute WHERE meter = 'api-calls'")
-        .await?;
+    let rolled_up =
+        clickhouse.number("SELECT sum(events) FROM usage_by_minute WHERE meter = 'api-calls'").await?;
     let processed =
         clickhouse.number("SELECT count() FROM processed_events WHERE meter = 'api-calls'").await?;
     anyhow::ensure!(rolled_up == processed, "the rollup counts {rolled_up}, the processed table {processed}");

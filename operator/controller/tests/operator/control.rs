@@ -69,7 +69,9 @@ type Served = State<(Control, Server)>;
 async fn list(State((control, server)): Served, headers: HeaderMap) -> Response {
     let Some(fault) = arrive(&control, &server, Method::GET, "catalogue", &headers) else { return dead() };
     let rows = control.rows();
-    let of = |kind: &str| rows.iter().filter(|((of, _), _)| of == kind).map(|(_, row)| row.clone()).collect::<Vec<_>>();
+    let of = |kind: &str| {
+        rows.iter().filter(|((of, _), _)| of == kind).map(|(_, row)| row.clone()).collect::<Vec<_>>()
+    };
     let body = json!({"meters": of("meters"), "plans": of("plans"), "tenants": of("tenants")});
     reply(fault, axum::Json(body).into_response())
 }
@@ -80,7 +82,9 @@ async fn store(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(fault) = arrive(&control, &server, Method::PUT, &format!("{kind}/{name}"), &headers) else { return dead() };
+    let Some(fault) = arrive(&control, &server, Method::PUT, &format!("{kind}/{name}"), &headers) else {
+        return dead();
+    };
     *control.puts.lock().unwrap() += 1;
     let refusal = control.refused.lock().unwrap().get(&name).cloned();
     if let Some((status, problem)) = refusal {
@@ -92,7 +96,10 @@ async fn store(
         "apiKeys": body["apiKeys"], "spec": body["spec"],
     });
     control.rows.lock().unwrap().insert((kind, name.clone()), row);
-    reply(fault, axum::Json(json!({"name": name, "generation": body["generation"], "version": 1})).into_response())
+    reply(
+        fault,
+        axum::Json(json!({"name": name, "generation": body["generation"], "version": 1})).into_response(),
+    )
 }
 
 async fn archive(
@@ -100,13 +107,21 @@ async fn archive(
     Path((kind, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(fault) = arrive(&control, &server, Method::DELETE, &format!("{kind}/{name}"), &headers) else { return dead() };
+    let Some(fault) = arrive(&control, &server, Method::DELETE, &format!("{kind}/{name}"), &headers) else {
+        return dead();
+    };
     control.rows.lock().unwrap().remove(&(kind, name));
     reply(fault, StatusCode::NO_CONTENT.into_response())
 }
 
 /// None: the caller is dead and did not call.
-fn arrive(control: &Control, server: &Server, method: Method, path: &str, headers: &HeaderMap) -> Option<Option<Fault>> {
+fn arrive(
+    control: &Control,
+    server: &Server,
+    method: Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Option<Fault>> {
     let token = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     control.tokens.lock().unwrap().push(token.to_owned());
     let call = Call { method, path: format!("control/{path}"), manager: String::new(), forced: false };

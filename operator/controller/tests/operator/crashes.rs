@@ -24,8 +24,16 @@ async fn enumerate(phase: &str, start: &World, act: impl Fn(&World)) -> usize {
             world.settle().await;
             let at = calm.server.calls().get(call).cloned();
             same(&expected, &world.snapshot(), &format!("{phase}: {fault:?} at call {call}: {at:?}"));
-            assert_eq!(world.server.state().violations, Vec::<String>::new(), "{phase}: {fault:?} at call {call}");
-            assert_eq!(world.control.rows().len(), calm.control.rows().len(), "{phase}: {fault:?} at call {call}");
+            assert_eq!(
+                world.server.state().violations,
+                Vec::<String>::new(),
+                "{phase}: {fault:?} at call {call}"
+            );
+            assert_eq!(
+                world.control.rows().len(),
+                calm.control.rows().len(),
+                "{phase}: {fault:?} at call {call}"
+            );
             runs += 1;
         }
     }
@@ -34,7 +42,9 @@ async fn enumerate(phase: &str, start: &World, act: impl Fn(&World)) -> usize {
 }
 
 fn same(expected: &BTreeMap<At, Value>, found: &BTreeMap<At, Value>, when: &str) {
-    let names = |objects: &BTreeMap<At, Value>| objects.keys().map(|at| format!("{} {}", at.api, at.name)).collect::<Vec<_>>();
+    let names = |objects: &BTreeMap<At, Value>| {
+        objects.keys().map(|at| format!("{} {}", at.api, at.name)).collect::<Vec<_>>()
+    };
     assert_eq!(names(expected), names(found), "{when}");
     for (at, object) in expected {
         assert_eq!(object, &found[at], "{when}: {} {}", at.api, at.name);

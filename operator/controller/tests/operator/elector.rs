@@ -46,7 +46,10 @@ async fn of_two_candidates_one_leads_and_the_other_follows_when_it_lets_go() {
             assert!(held.is_err(), "it was not lost");
             first
         });
-        assert!(timeout(DURATION * 2, second.acquire()).await.is_err(), "{server}: the lease was taken from its holder");
+        assert!(
+            timeout(DURATION * 2, second.acquire()).await.is_err(),
+            "{server}: the lease was taken from its holder"
+        );
         let mut first = holding.await.unwrap();
         first.release().await.unwrap();
         assert!(!first_fence.is_open(), "{server}");

@@ -4,6 +4,7 @@ mod control;
 mod crashes;
 mod elector;
 mod merge;
+mod real;
 mod runtime;
 mod scenarios;
 mod server;

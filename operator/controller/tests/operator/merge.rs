@@ -83,8 +83,17 @@ fn leaves(value: &Value) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     walk("", value, &mut found);
     found.retain(|path, _| {
-        let identity = ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/uid",
-            "/metadata/resourceVersion", "/metadata/generation", "/metadata/creationTimestamp", "/metadata/deletionTimestamp"];
+        let identity = [
+            "/apiVersion",
+            "/kind",
+            "/metadata/name",
+            "/metadata/namespace",
+            "/metadata/uid",
+            "/metadata/resourceVersion",
+            "/metadata/generation",
+            "/metadata/creationTimestamp",
+            "/metadata/deletionTimestamp",
+        ];
         !identity.contains(&path.as_str()) && !path.starts_with("/status")
     });
     found

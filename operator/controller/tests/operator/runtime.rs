@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::runtime::events::{Recorder, Reporter};
+use meridian_desired::images::Images;
+use meridian_desired::region::Operator;
 use meridian_operator::caches::Caches;
 use meridian_operator::client::Guard;
 use meridian_operator::context::{Context, Memory, Pace};
@@ -11,9 +14,6 @@ use meridian_operator::fence::Fence;
 use meridian_operator::metrics::Metrics;
 use meridian_operator::run::controllers;
 use meridian_operator::watch::{self, Scope, Wakes};
-use kube::runtime::events::{Recorder, Reporter};
-use meridian_desired::images::Images;
-use meridian_desired::region::Operator;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -24,24 +24,33 @@ use super::server::Server;
 use super::simulated::{self, DEPLOYMENTS, STATEFUL_SETS};
 use super::world::{NAMESPACE, REGIONS, TENANTS, catalogue, condition, dev_region, images};
 
-struct Running {
+pub struct Running {
     stop: CancellationToken,
     controllers: tokio::task::JoinHandle<()>,
     _watches: tokio::task::JoinSet<()>,
 }
 
-async fn start(server: &Server, url: &str) -> Running {
-    let (metrics, fence) = (Metrics::default(), Fence::open_for_ever());
-    let client = kube::Client::new(Guard::new(fence.clone(), metrics.clone()).layer(server.clone()), "default");
+impl Running {
+    /// Lets passes that have begun end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.controllers).await.expect("it drains").unwrap();
+    }
+}
+
+/// Everything that a leader runs.
+pub async fn start(client: kube::Client, url: &str, namespace: Option<String>, fence: &Fence) -> Running {
+    let (metrics, fence) = (Metrics::default(), fence.clone());
     let (caches, writers) = Caches::empty();
     let (wakes, queues) = Wakes::new();
-    let scope = Scope { client: client.clone(), namespace: None, namespaces: true };
+    let namespaces = namespace.is_none();
+    let scope = Scope { client: client.clone(), namespace, namespaces };
     let watches = watch::start(&scope, &caches, writers, &wakes);
     caches.wait_until_ready().await;
     let operator = Operator {
         namespace: "meridian-system".to_owned(),
         image_pull_policy: "IfNotPresent".to_owned(),
-        labels_namespaces: true,
+        labels_namespaces: namespaces,
         otlp_endpoint: None,
         log_filter: "info".to_owned(),
     };
@@ -50,7 +59,10 @@ async fn start(server: &Server, url: &str) -> Running {
         caches: caches.clone(),
         operator,
         images: Images::new(images("1")),
-        recorder: Recorder::new(client, Reporter { controller: "meridian-operator".to_owned(), instance: None }),
+        recorder: Recorder::new(
+            client,
+            Reporter { controller: "meridian-operator".to_owned(), instance: None },
+        ),
         metrics,
         control: ControlPort::new(url, fence).unwrap(),
         pace: Pace::default(),
@@ -60,6 +72,14 @@ async fn start(server: &Server, url: &str) -> Running {
     let stop = CancellationToken::new();
     let controllers = tokio::spawn(controllers(context, queues, 4, stop.clone()));
     Running { stop, controllers, _watches: watches }
+}
+
+pub async fn until_async<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < limit, "waited a minute until {what}");
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -75,12 +95,17 @@ async fn a_region_comes_up_heals_and_then_there_is_silence() {
     let server = Server::default();
     server.put("admin", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
     let url = Control::default().serve(server.clone()).await;
-    let running = start(&server, &url).await;
+    let fence = Fence::open_for_ever();
+    let client =
+        kube::Client::new(Guard::new(fence.clone(), Metrics::default()).layer(server.clone()), "default");
+    let running = start(client, &url, None, &fence).await;
     server.put("user", dev_region());
     for object in catalogue() {
         server.put("user", object);
     }
-    let ready = |api: &str, name: &str| server.get(api, NAMESPACE, name).is_some_and(|object| condition(&object, "Ready").0 == "True");
+    let ready = |api: &str, name: &str| {
+        server.get(api, NAMESPACE, name).is_some_and(|object| condition(&object, "Ready").0 == "True")
+    };
     until("the tenant is ready", || {
         simulated::step(&server);
         ready(REGIONS, "demo") && ready(TENANTS, "acme")
@@ -99,10 +124,11 @@ async fn a_region_comes_up_heals_and_then_there_is_silence() {
     // Then nothing, though the objects are looked at again.
     sleep(Duration::from_secs(2)).await;
     server.script([]);
-    server.edit("kubelet", STATEFUL_SETS, NAMESPACE, "demo-kafka", |set| set["status"]["currentRevision"] = json!("x"));
+    server.edit("kubelet", STATEFUL_SETS, NAMESPACE, "demo-kafka", |set| {
+        set["status"]["currentRevision"] = json!("x")
+    });
     sleep(Duration::from_secs(2)).await;
     assert_eq!(server.calls(), vec![]);
 
-    running.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(10), running.controllers).await.expect("it drains").unwrap();
+    running.stop().await;
 }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::server::Fault;
 use super::simulated::{self, DEPLOYMENTS, JOBS, PODS, SECRETS, STATEFUL_SETS, VOLUMES, text};
-use super::world::{METERS, NAMESPACE, PLANS, REGIONS, TENANTS, World, catalogue, condition, dev_region, images};
+use super::world::{
+    METERS, NAMESPACE, PLANS, REGIONS, TENANTS, World, catalogue, condition, dev_region, images,
+};
 
 async fn ready_world() -> World {
     let mut world = World::new().await;
@@ -50,13 +52,26 @@ async fn create_to_ready_takes_at_most_six_writes_more_than_children() {
     world.settle().await;
     is(&world, "Ready", "True", "Succeeded");
     let writes: Vec<_> = world.server.calls().into_iter().filter(|call| call.is_write()).collect();
-    let of_children = |path: &str| !path.contains("/billingregions/") && !path.contains("/events") && !path.starts_with("api/v1/namespaces/lab?") && path != "api/v1/namespaces/lab";
+    let of_children = |path: &str| {
+        !path.contains("/billingregions/")
+            && !path.contains("/events")
+            && !path.starts_with("api/v1/namespaces/lab?")
+            && path != "api/v1/namespaces/lab"
+    };
     let children = writes.iter().filter(|call| of_children(&call.path)).count();
-    println!("create -> Ready: {} writes, {children} children, {} more", writes.len(), writes.len() - children);
+    println!(
+        "create -> Ready: {} writes, {children} children, {} more",
+        writes.len(),
+        writes.len() - children
+    );
     for call in writes.iter().filter(|call| !of_children(&call.path)) {
         println!("  {} {}", call.method, call.path);
     }
-    let objects = world.snapshot().keys().filter(|at| !at.api.ends_with("/pods") && !at.api.ends_with("/persistentvolumeclaims")).count();
+    let objects = world
+        .snapshot()
+        .keys()
+        .filter(|at| !at.api.ends_with("/pods") && !at.api.ends_with("/persistentvolumeclaims"))
+        .count();
     assert_eq!(children, objects - 2, "one write a child: all but the region and the namespace");
     assert!(writes.len() <= children + 6, "{} writes for {children} children", writes.len());
 }
@@ -75,7 +90,8 @@ async fn a_restarted_operator_sends_nothing_but_one_question_to_the_api() {
     world.server.script([]);
     world.restart();
     assert_eq!(world.pass().await, Vec::<String>::new());
-    let calls: Vec<String> = world.server.calls().iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+    let calls: Vec<String> =
+        world.server.calls().iter().map(|call| format!("{} {}", call.method, call.path)).collect();
     assert_eq!(calls, ["GET control/catalogue"]);
 }
 
@@ -93,7 +109,12 @@ async fn services_wait_for_the_migration_and_that_for_the_stores() {
     simulated::step(&world.server);
     world.pass().await;
     let names = |world: &World| -> Vec<String> {
-        world.server.list(DEPLOYMENTS).iter().map(|deployment| text(deployment, "/metadata/name").to_owned()).collect()
+        world
+            .server
+            .list(DEPLOYMENTS)
+            .iter()
+            .map(|deployment| text(deployment, "/metadata/name").to_owned())
+            .collect()
     };
     assert_eq!(names(&world), ["demo-consumer", "demo-worker"]);
     simulated::step(&world.server);
@@ -107,15 +128,30 @@ async fn services_wait_for_the_migration_and_that_for_the_stores() {
 #[tokio::test]
 async fn drift_is_put_right_and_told() {
     let mut world = ready_world().await;
-    world.server.edit("kubectl", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| deployment["spec"]["replicas"] = 7.into());
+    world.server.edit("kubectl", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| {
+        deployment["spec"]["replicas"] = 7.into()
+    });
     world.server.delete("apis/networking.k8s.io/v1/networkpolicies", NAMESPACE, "demo-default-deny");
     world.server.script([]);
     world.settle().await;
     let deployment = world.server.get(DEPLOYMENTS, NAMESPACE, "demo-ingest").unwrap();
     assert_eq!(deployment["spec"]["replicas"], 1);
-    assert!(world.server.get("apis/networking.k8s.io/v1/networkpolicies", NAMESPACE, "demo-default-deny").is_some());
+    assert!(
+        world
+            .server
+            .get("apis/networking.k8s.io/v1/networkpolicies", NAMESPACE, "demo-default-deny")
+            .is_some()
+    );
     // Without force first, and with force only then.
-    let applies: Vec<bool> = world.server.calls().iter().filter(|call| call.path.ends_with("/demo-ingest") && call.path.contains("deployments") && call.is_write()).map(|call| call.forced).collect();
+    let applies: Vec<bool> = world
+        .server
+        .calls()
+        .iter()
+        .filter(|call| {
+            call.path.ends_with("/demo-ingest") && call.path.contains("deployments") && call.is_write()
+        })
+        .map(|call| call.forced)
+        .collect();
     assert_eq!(applies, [false, true]);
 }
 
@@ -124,7 +160,10 @@ async fn what_others_add_is_left_to_them() {
     let mut world = ready_world().await;
     world.server.edit("kubectl", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| {
         deployment["metadata"]["labels"]["team"] = "payments".into();
-        deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(json!({"name": "EXTRA", "value": "1"}));
+        deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "EXTRA", "value": "1"}));
     });
     simulated::step(&world.server);
     world.server.script([]);
@@ -137,10 +176,17 @@ async fn a_writer_who_does_not_give_up_makes_no_storm() {
     let mut world = ready_world().await;
     world.server.script([]);
     for replicas in 10..20 {
-        world.server.edit("other", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| deployment["spec"]["replicas"] = replicas.into());
+        world.server.edit("other", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| {
+            deployment["spec"]["replicas"] = replicas.into()
+        });
         world.pass().await;
     }
-    let forced = world.server.calls().iter().filter(|call| call.forced && call.path.ends_with("deployments/demo-ingest")).count();
+    let forced = world
+        .server
+        .calls()
+        .iter()
+        .filter(|call| call.forced && call.path.ends_with("deployments/demo-ingest"))
+        .count();
     assert_eq!(forced, 1, "forced once a minute, however often the other writes");
 }
 
@@ -157,7 +203,11 @@ async fn a_foreign_object_with_our_name_is_left_untouched() {
     }
     assert_eq!(world.server.get("api/v1/configmaps", NAMESPACE, "demo-kafka"), before);
     is(&world, "Stalled", "True", "NameConflict");
-    assert!(world.condition("Stalled").2.contains("ConfigMap demo-kafka"), "{}", world.condition("Stalled").2);
+    assert!(
+        world.condition("Stalled").2.contains("ConfigMap demo-kafka"),
+        "{}",
+        world.condition("Stalled").2
+    );
 }
 
 #[tokio::test]
@@ -206,14 +256,21 @@ async fn a_bad_spec_is_a_condition_and_nothing_is_touched() {
 async fn a_paused_region_is_only_reported_on() {
     let mut world = ready_world().await;
     world.server.edit("user", REGIONS, NAMESPACE, "demo", |region| region["spec"]["paused"] = true.into());
-    world.server.edit("kubectl", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| deployment["spec"]["replicas"] = 3.into());
+    world.server.edit("kubectl", DEPLOYMENTS, NAMESPACE, "demo-ingest", |deployment| {
+        deployment["spec"]["replicas"] = 3.into()
+    });
     world.server.script([]);
     world.settle().await;
     let deployment = world.server.get(DEPLOYMENTS, NAMESPACE, "demo-ingest").unwrap();
     assert_eq!(deployment["spec"]["replicas"], 3);
     is(&world, "Ready", "False", "Paused");
     is(&world, "Available", "True", "Succeeded");
-    let writes: Vec<_> = world.server.calls().into_iter().filter(|call| call.is_write() && !call.path.contains("events")).collect();
+    let writes: Vec<_> = world
+        .server
+        .calls()
+        .into_iter()
+        .filter(|call| call.is_write() && !call.path.contains("events"))
+        .collect();
     assert!(writes.iter().all(|call| call.path.ends_with("/status")), "{writes:?}");
 }
 
@@ -243,7 +300,8 @@ async fn a_new_image_migrates_before_the_services_roll() {
 async fn a_store_that_became_external_is_pruned_and_its_data_kept() {
     let mut world = ready_world().await;
     world.server.edit("user", REGIONS, NAMESPACE, "demo", |region| {
-        region["spec"]["stores"] = json!({"redis": {"external": {"host": "redis.example", "port": 6380, "tls": true}}});
+        region["spec"]["stores"] =
+            json!({"redis": {"external": {"host": "redis.example", "port": 6380, "tls": true}}});
     });
     world.settle().await;
     assert!(world.server.get(STATEFUL_SETS, NAMESPACE, "demo-redis").is_none());
@@ -289,7 +347,11 @@ async fn a_second_region_in_a_namespace_is_refused() {
 #[tokio::test]
 async fn what_the_api_refuses_is_told_and_not_sent_again() {
     let mut world = World::new().await;
-    world.control.refuse("api-calls", 422, json!({"code": "malformed", "detail": "no such thing", "field": "eventType"}));
+    world.control.refuse(
+        "api-calls",
+        422,
+        json!({"code": "malformed", "detail": "no such thing", "field": "eventType"}),
+    );
     world.server.put("user", dev_region());
     world.server.put("user", catalogue()[0].clone());
     world.settle().await;
@@ -318,7 +380,8 @@ async fn the_region_hears_only_hashes_and_only_with_its_token() {
     let decode = |name: &str, key: &str| {
         use base64::Engine as _;
         let secret = world.server.get(SECRETS, NAMESPACE, name).unwrap();
-        let value = base64::engine::general_purpose::STANDARD.decode(secret["data"][key].as_str().unwrap()).unwrap();
+        let value =
+            base64::engine::general_purpose::STANDARD.decode(secret["data"][key].as_str().unwrap()).unwrap();
         String::from_utf8(value).unwrap()
     };
     let key = decode("acme-key", "apiKey");
@@ -349,15 +412,28 @@ async fn a_lost_credential_is_made_anew_and_the_others_kept() {
 #[tokio::test]
 async fn retain_keeps_data_and_a_region_of_the_same_name_adopts_it() {
     let mut world = ready_world().await;
-    let password = |world: &World| world.server.get(SECRETS, NAMESPACE, "demo-postgres-credentials").unwrap()["data"]["password"].clone();
-    let before = (password(&world), world.server.get(VOLUMES, NAMESPACE, "data-demo-postgres-0").unwrap()["metadata"]["uid"].clone());
+    let password = |world: &World| {
+        world.server.get(SECRETS, NAMESPACE, "demo-postgres-credentials").unwrap()["data"]["password"].clone()
+    };
+    let before = (
+        password(&world),
+        world.server.get(VOLUMES, NAMESPACE, "data-demo-postgres-0").unwrap()["metadata"]["uid"].clone(),
+    );
     world.server.delete(REGIONS, NAMESPACE, "demo");
     world.settle().await;
-    assert_eq!(world.server.list(STATEFUL_SETS).len() + world.server.list(DEPLOYMENTS).len() + world.server.list(PODS).len(), 0);
+    assert_eq!(
+        world.server.list(STATEFUL_SETS).len()
+            + world.server.list(DEPLOYMENTS).len()
+            + world.server.list(PODS).len(),
+        0
+    );
     world.server.put("user", dev_region());
     world.settle().await;
     is(&world, "Ready", "True", "Succeeded");
-    let after = (password(&world), world.server.get(VOLUMES, NAMESPACE, "data-demo-postgres-0").unwrap()["metadata"]["uid"].clone());
+    let after = (
+        password(&world),
+        world.server.get(VOLUMES, NAMESPACE, "data-demo-postgres-0").unwrap()["metadata"]["uid"].clone(),
+    );
     assert_eq!(before, after);
 }
 
@@ -392,7 +468,9 @@ async fn a_protected_region_outlives_its_deletion() {
     world.settle_for(4).await;
     assert_eq!(world.server.list(STATEFUL_SETS), before);
     is(&world, "Ready", "False", "DeletionBlocked");
-    world.server.edit("user", REGIONS, NAMESPACE, "demo", |region| region["spec"]["protected"] = false.into());
+    world
+        .server
+        .edit("user", REGIONS, NAMESPACE, "demo", |region| region["spec"]["protected"] = false.into());
     world.settle().await;
     assert!(world.server.get(REGIONS, NAMESPACE, "demo").is_none());
 }

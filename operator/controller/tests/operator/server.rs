@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use kube::Client;
 use kube::client::Body;
@@ -19,6 +20,9 @@ use tokio::sync::Notify;
 use tower::{BoxError, Service};
 
 use super::merge;
+
+/// The body of an answer: whole, or a watch that goes on.
+type Reply = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Where an object is: its API (`apis/apps/v1/statefulsets`), its namespace, its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +165,8 @@ impl Server {
 
     /// Changes an object as somebody called `manager` would.
     pub fn edit(&self, manager: &str, api: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
-        let mut body = self.get(api, namespace, name).unwrap_or_else(|| panic!("no {api} {namespace}/{name}"));
+        let mut body =
+            self.get(api, namespace, name).unwrap_or_else(|| panic!("no {api} {namespace}/{name}"));
         edit(&mut body);
         self.put(manager, body);
     }
@@ -172,19 +177,16 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    async fn serve(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn serve(self, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let path = parts.uri.path().trim_start_matches('/').to_owned();
-        let query: BTreeMap<String, String> = parts
-            .uri
-            .query()
-            .map(|query| form(query))
-            .unwrap_or_default();
+        let query: BTreeMap<String, String> = parts.uri.query().map(|query| form(query)).unwrap_or_default();
         if query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
             return Ok(self.watch(&path, &query));
         }
-        let listing = parts.method == Method::GET && Target::parse(&path).is_some_and(|target| target.name.is_none());
+        let listing =
+            parts.method == Method::GET && Target::parse(&path).is_some_and(|target| target.name.is_none());
         let call = Call {
             method: parts.method.clone(),
             path: path.clone(),
@@ -196,7 +198,8 @@ impl Server {
         if let Some(Fault::Answered(code)) = fault {
             return Ok(failure(code, "Scripted", "as scripted", json!({})));
         }
-        let content_type = parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type =
+            parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let answer = self.state().handle(&parts.method, &path, &query, content_type, &body);
         self.changed.notify_waiters();
         match fault {
@@ -205,11 +208,12 @@ impl Server {
         }
     }
 
-    fn watch(&self, path: &str, query: &BTreeMap<String, String>) -> Response<Body> {
+    fn watch(&self, path: &str, query: &BTreeMap<String, String>) -> Response<Reply> {
         let target = Target::parse(path).expect("watches are of collections");
         let selector = query.get("labelSelector").cloned().unwrap_or_default();
         let from = query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<hyper::body::Frame<Bytes>, BoxError>>(64);
+        let (sender, receiver) =
+            tokio::sync::mpsc::channel::<Result<hyper::body::Frame<Bytes>, BoxError>>(64);
         let server = self.clone();
         tokio::spawn(async move {
             let mut seen: u64 = from;
@@ -229,18 +233,20 @@ impl Server {
                 }
             }
         });
-        let frames = futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) });
+        let frames = futures::stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|item| (item, receiver))
+        });
         Response::builder()
             .header("content-type", "application/json")
-            .body(Body::wrap_body(http_body_util::StreamBody::new(Box::pin(frames))))
+            .body(http_body_util::StreamBody::new(Box::pin(frames)).boxed_unsync())
             .unwrap()
     }
 }
 
 impl Service<Request<Body>> for Server {
-    type Response = Response<Body>;
+    type Response = Response<Reply>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -282,7 +288,11 @@ impl Target {
     }
 
     fn at(&self, name: &str) -> At {
-        At { api: self.api.clone(), namespace: self.namespace.clone().unwrap_or_default(), name: name.to_owned() }
+        At {
+            api: self.api.clone(),
+            namespace: self.namespace.clone().unwrap_or_default(),
+            name: name.to_owned(),
+        }
     }
 
     fn admits(&self, at: &At) -> bool {
@@ -315,9 +325,10 @@ impl State {
         query: &BTreeMap<String, String>,
         content_type: &str,
         body: &[u8],
-    ) -> Response<Body> {
+    ) -> Response<Reply> {
         let Some(target) = Target::parse(path) else { return failure(404, "NotFound", path, json!({})) };
-        let refusal = self.refusals.iter().find(|(end, ..)| *method != Method::GET && path.ends_with(end.as_str()));
+        let refusal =
+            self.refusals.iter().find(|(end, ..)| *method != Method::GET && path.ends_with(end.as_str()));
         if let Some((_, code, message)) = refusal {
             return failure(*code, "Forbidden", message, json!({}));
         }
@@ -345,14 +356,14 @@ impl State {
         }
     }
 
-    fn answer_get(&self, at: &At) -> Response<Body> {
+    fn answer_get(&self, at: &At) -> Response<Reply> {
         match self.objects.get(at) {
             Some(stored) => success(200, &stored.body),
             None => not_found(at),
         }
     }
 
-    fn answer_list(&self, target: &Target, query: &BTreeMap<String, String>) -> Response<Body> {
+    fn answer_list(&self, target: &Target, query: &BTreeMap<String, String>) -> Response<Reply> {
         let selector = query.get("labelSelector").map_or("", String::as_str);
         let items: Vec<&Value> = self
             .objects
@@ -360,10 +371,13 @@ impl State {
             .filter(|(at, stored)| target.admits(at) && selected(&stored.body, selector))
             .map(|(_, stored)| &stored.body)
             .collect();
-        success(200, &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": self.version.to_string()}, "items": items}))
+        success(
+            200,
+            &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": self.version.to_string()}, "items": items}),
+        )
     }
 
-    fn create(&mut self, target: &Target, manager: &str, mut body: Value) -> Response<Body> {
+    fn create(&mut self, target: &Target, manager: &str, mut body: Value) -> Response<Reply> {
         let name = body["metadata"]["name"].as_str().map_or_else(
             || format!("{}{}", body["metadata"]["generateName"].as_str().unwrap_or("x"), self.version),
             str::to_owned,
@@ -380,7 +394,7 @@ impl State {
         success(201, &self.objects[&at].body)
     }
 
-    fn replace(&mut self, at: &At, manager: &str, body: Value) -> Response<Body> {
+    fn replace(&mut self, at: &At, manager: &str, body: Value) -> Response<Reply> {
         let Some(stored) = self.objects.get(at) else { return not_found(at) };
         if body["metadata"]["resourceVersion"] != stored.body["metadata"]["resourceVersion"] {
             return failure(409, "Conflict", "the object has been modified", json!({}));
@@ -389,7 +403,7 @@ impl State {
         success(200, &self.objects[at].body)
     }
 
-    fn merge(&mut self, at: &At, patch: &Value) -> Response<Body> {
+    fn merge(&mut self, at: &At, patch: &Value) -> Response<Reply> {
         let Some(stored) = self.objects.get(at) else { return not_found(at) };
         for field in ["resourceVersion", "uid"] {
             let wanted = &patch["metadata"][field];
@@ -406,7 +420,7 @@ impl State {
         success(200, &answer.unwrap_or_else(|| patch.clone()))
     }
 
-    fn apply(&mut self, at: &At, manager: &str, force: bool, body: &Value) -> Response<Body> {
+    fn apply(&mut self, at: &At, manager: &str, force: bool, body: &Value) -> Response<Reply> {
         let stored = self.objects.get(at).cloned();
         let mut object = stored.unwrap_or_else(|| Stored { body: json!({}), owners: merge::Owners::new() });
         let conflicts = merge::apply(&mut object.body, &mut object.owners, manager, force, body);
@@ -424,7 +438,7 @@ impl State {
         success(200, &stored.body)
     }
 
-    fn apply_status(&mut self, at: &At, body: &Value) -> Response<Body> {
+    fn apply_status(&mut self, at: &At, body: &Value) -> Response<Reply> {
         let Some(stored) = self.objects.get(at) else { return not_found(at) };
         let uid = &body["metadata"]["uid"];
         if !uid.is_null() && *uid != stored.body["metadata"]["uid"] {
@@ -436,7 +450,7 @@ impl State {
         success(200, &self.objects[at].body)
     }
 
-    fn answer_delete(&mut self, at: &At, options: &Value) -> Response<Body> {
+    fn answer_delete(&mut self, at: &At, options: &Value) -> Response<Reply> {
         let Some(stored) = self.objects.get(at) else { return not_found(at) };
         let uid = &options["preconditions"]["uid"];
         if !uid.is_null() && *uid != stored.body["metadata"]["uid"] {
@@ -456,13 +470,18 @@ impl State {
                 self.clock += 1;
                 metadata["uid"] = format!("uid-{}", self.uids).into();
                 metadata["generation"] = 1.into();
-                metadata["creationTimestamp"] = jiff::Timestamp::from_second(1_700_000_000 + self.clock).unwrap().to_string().into();
-                if body["kind"].as_str().is_some_and(|_| at.api.starts_with("apis/billing")) && body["status"].is_null() {
+                metadata["creationTimestamp"] =
+                    jiff::Timestamp::from_second(1_700_000_000 + self.clock).unwrap().to_string().into();
+                if body["kind"].as_str().is_some_and(|_| at.api.starts_with("apis/billing"))
+                    && body["status"].is_null()
+                {
                     body["status"] = json!({"observedGeneration": -1});
                 }
             }
             Some(before) => {
-                for field in ["uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp"] {
+                for field in
+                    ["uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp"]
+                {
                     metadata[field] = before.body["metadata"][field].clone();
                 }
                 drop_nulls(metadata);
@@ -524,16 +543,29 @@ impl State {
     fn events_after(&self, version: u64, target: &Target, selector: &str) -> Vec<(u64, String)> {
         self.history
             .iter()
-            .filter(|(at_version, _, at, body)| *at_version > version && target.admits(at) && selected(body, selector))
-            .map(|(at_version, event, _, body)| (*at_version, format!("{}\n", json!({"type": event, "object": body}))))
+            .filter(|(at_version, _, at, body)| {
+                *at_version > version && target.admits(at) && selected(body, selector)
+            })
+            .map(|(at_version, event, _, body)| {
+                (*at_version, format!("{}\n", json!({"type": event, "object": body})))
+            })
             .collect()
     }
 }
 
 /// A generated credential is made once.
 fn overwritten(at: &At, before: &Value, after: &Value) -> Option<String> {
-    let secret = ["password", "superuserPassword", "temporalPassword", "controllerPassword", "clusterId", "accessKeyId",
-        "secretAccessKey", "controlToken", "apiKey"];
+    let secret = [
+        "password",
+        "superuserPassword",
+        "temporalPassword",
+        "controllerPassword",
+        "clusterId",
+        "accessKeyId",
+        "secretAccessKey",
+        "controlToken",
+        "apiKey",
+    ];
     let data = before["data"].as_object().filter(|_| at.api == "api/v1/secrets")?;
     data.iter()
         .find(|(key, value)| secret.contains(&key.as_str()) && after["data"][key.as_str()] != **value)
@@ -555,7 +587,8 @@ fn selected(body: &Value, selector: &str) -> bool {
 }
 
 fn form(query: &str) -> BTreeMap<String, String> {
-    let decode = |text: &str| text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace('+', " ");
+    let decode =
+        |text: &str| text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace('+', " ");
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -564,15 +597,15 @@ fn form(query: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn success(code: u16, body: &Value) -> Response<Body> {
+fn success(code: u16, body: &Value) -> Response<Reply> {
     respond(code, body)
 }
 
-fn not_found(at: &At) -> Response<Body> {
+fn not_found(at: &At) -> Response<Reply> {
     failure(404, "NotFound", &format!("{} {} not found", at.api, at.name), json!({}))
 }
 
-fn failure(code: u16, reason: &str, message: &str, details: Value) -> Response<Body> {
+fn failure(code: u16, reason: &str, message: &str, details: Value) -> Response<Reply> {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
         "message": message, "reason": reason, "details": details, "code": code,
@@ -580,10 +613,10 @@ fn failure(code: u16, reason: &str, message: &str, details: Value) -> Response<B
     respond(code, &body)
 }
 
-fn respond(code: u16, body: &Value) -> Response<Body> {
+fn respond(code: u16, body: &Value) -> Response<Reply> {
     Response::builder()
         .status(StatusCode::from_u16(code).unwrap())
         .header("content-type", "application/json")
-        .body(Body::wrap_body(Full::new(Bytes::from(body.to_string()))))
+        .body(Full::new(Bytes::from(body.to_string())).map_err(BoxError::from).boxed_unsync())
         .unwrap()
 }

@@ -22,9 +22,13 @@ pub fn step(server: &Server) -> bool {
         run_deployment(server, &deployment);
     }
     for job in server.list(JOBS) {
-        write_status(server, &job, json!({"succeeded": 1, "conditions": [
-            {"type": "Complete", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-01T00:00:00Z"},
-        ]}));
+        write_status(
+            server,
+            &job,
+            json!({"succeeded": 1, "conditions": [
+                {"type": "Complete", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            ]}),
+        );
     }
     collect(server);
     server.state().version != before
@@ -47,10 +51,14 @@ fn run_stateful_set(server: &Server, set: &Value) {
             }
         }
     }
-    write_status(server, set, json!({
-        "observedGeneration": set["metadata"]["generation"],
-        "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas,
-    }));
+    write_status(
+        server,
+        set,
+        json!({
+            "observedGeneration": set["metadata"]["generation"],
+            "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas,
+        }),
+    );
 }
 
 fn run_deployment(server: &Server, deployment: &Value) {
@@ -58,10 +66,14 @@ fn run_deployment(server: &Server, deployment: &Value) {
     for ordinal in 0..replicas {
         make_pod(server, deployment, &format!("{}-x{ordinal}", text(deployment, "/metadata/name")));
     }
-    write_status(server, deployment, json!({
-        "observedGeneration": deployment["metadata"]["generation"],
-        "replicas": replicas, "availableReplicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas,
-    }));
+    write_status(
+        server,
+        deployment,
+        json!({
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": replicas, "availableReplicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas,
+        }),
+    );
 }
 
 fn make_pod(server: &Server, workload: &Value, name: &str) {
@@ -92,7 +104,8 @@ fn collect(server: &Server) {
     loop {
         let orphan: Option<At> = {
             let state = server.state();
-            let uids: Vec<&str> = state.objects.values().filter_map(|stored| stored.body["metadata"]["uid"].as_str()).collect();
+            let uids: Vec<&str> =
+                state.objects.values().filter_map(|stored| stored.body["metadata"]["uid"].as_str()).collect();
             state
                 .objects
                 .iter()
@@ -100,7 +113,8 @@ fn collect(server: &Server) {
                     let owners = stored.body["metadata"]["ownerReferences"].as_array();
                     let gone = stored.body["metadata"]["deletionTimestamp"].is_null()
                         && owners.is_some_and(|owners| {
-                            !owners.is_empty() && owners.iter().all(|owner| !uids.contains(&owner["uid"].as_str().unwrap()))
+                            !owners.is_empty()
+                                && owners.iter().all(|owner| !uids.contains(&owner["uid"].as_str().unwrap()))
                         });
                     gone
                 })

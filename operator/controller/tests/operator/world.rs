@@ -51,7 +51,8 @@ const ROUNDS_MAX: usize = 60;
 impl World {
     pub async fn new() -> World {
         let server = Server::default();
-        server.put("admin", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
+        server
+            .put("admin", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
         World::on(server, Control::default(), images("1")).await
     }
 
@@ -87,20 +88,27 @@ impl World {
         let mut failed = Vec::new();
         self.look();
         for object in self.context.caches.regions_in(NAMESPACE) {
-            failed.extend(region::reconcile(&self.context, &object).await.err().map(|error| error.to_string()));
+            failed
+                .extend(region::reconcile(&self.context, &object).await.err().map(|error| error.to_string()));
         }
         self.look();
         for meter in self.context.caches.meters_in(NAMESPACE).values() {
-            failed.extend(entries::reconcile(&self.context, &**meter).await.err().map(|error| error.to_string()));
+            failed.extend(
+                entries::reconcile(&self.context, &**meter).await.err().map(|error| error.to_string()),
+            );
         }
         self.look();
         for plan in self.context.caches.plans_in(NAMESPACE).values() {
-            failed.extend(entries::reconcile(&self.context, &**plan).await.err().map(|error| error.to_string()));
+            failed.extend(
+                entries::reconcile(&self.context, &**plan).await.err().map(|error| error.to_string()),
+            );
         }
         self.look();
         for tenant in self.context.caches.tenants.state() {
             if let Ok(tenant) = &tenant.0 {
-                failed.extend(entries::reconcile(&self.context, tenant).await.err().map(|error| error.to_string()));
+                failed.extend(
+                    entries::reconcile(&self.context, tenant).await.err().map(|error| error.to_string()),
+                );
             }
         }
         failed
@@ -117,12 +125,16 @@ impl World {
                 continue;
             }
             let moved = simulated::step(&self.server);
-            let quiet = failed.is_empty() && !moved && self.server.writes() == writes && self.server.state().version == before;
+            let quiet = failed.is_empty()
+                && !moved
+                && self.server.writes() == writes
+                && self.server.state().version == before;
             if quiet {
                 return;
             }
         }
-        let calls: Vec<String> = self.server.calls().iter().rev().take(20).map(|call| format!("{call:?}")).collect();
+        let calls: Vec<String> =
+            self.server.calls().iter().rev().take(20).map(|call| format!("{call:?}")).collect();
         panic!("not settled after {ROUNDS_MAX} rounds; the last calls:\n{}", calls.join("\n"));
     }
 
@@ -156,7 +168,8 @@ impl World {
     }
 
     pub fn region(&self) -> BillingRegion {
-        serde_json::from_value(self.server.get(REGIONS, NAMESPACE, "demo").expect("the region is there")).unwrap()
+        serde_json::from_value(self.server.get(REGIONS, NAMESPACE, "demo").expect("the region is there"))
+            .unwrap()
     }
 
     /// A condition of the region: status, reason, message.
@@ -205,7 +218,10 @@ fn process(
             log_filter: "info".to_owned(),
         },
         images: Images::new(images.clone()),
-        recorder: Recorder::new(client, Reporter { controller: "meridian-operator".to_owned(), instance: None }),
+        recorder: Recorder::new(
+            client,
+            Reporter { controller: "meridian-operator".to_owned(), instance: None },
+        ),
         metrics,
         control: ControlPort::new(url, fence.clone()).unwrap(),
         pace,
@@ -254,7 +270,14 @@ fn normal(body: &Value) -> Value {
 fn scrub(value: &mut Value, is_secret: bool) {
     match value {
         Value::Object(map) => {
-            for key in ["uid", "resourceVersion", "creationTimestamp", "generation", "observedGeneration", "lastTransitionTime"] {
+            for key in [
+                "uid",
+                "resourceVersion",
+                "creationTimestamp",
+                "generation",
+                "observedGeneration",
+                "lastTransitionTime",
+            ] {
                 map.remove(key);
             }
             for key in ["billing.meridian.dev/applied", "billing.meridian.dev/config"] {
@@ -284,7 +307,10 @@ fn scrub(value: &mut Value, is_secret: bool) {
 /// An image catalogue at some version.
 pub fn images(version: &str) -> BTreeMap<String, String> {
     let of = |name: &str| (name.to_owned(), format!("registry.example/{name}:{version}"));
-    ["meridian", "postgres", "clickhouse", "kafka", "redis", "buffer", "objectstore", "temporal"].into_iter().map(of).collect()
+    ["meridian", "postgres", "clickhouse", "kafka", "redis", "buffer", "objectstore", "temporal"]
+        .into_iter()
+        .map(of)
+        .collect()
 }
 
 pub fn dev_region() -> Value {
@@ -303,17 +329,29 @@ pub fn catalogue() -> [Value; 3] {
         })
     };
     [
-        object("Meter", "api-calls", json!({"regionRef": {"name": "demo"}, "eventType": "api-calls", "aggregation": "Count"})),
-        object("Plan", "starter", json!({
-            "regionRef": {"name": "demo"}, "currency": "USD", "interval": {"unit": "Month", "count": 1},
-            "prices": [
-                {"name": "base", "flat": {"amount": "100", "billed": "InAdvance"}},
-                {"name": "calls", "meterRef": {"name": "api-calls"}, "included": "10000", "perUnit": {"amount": "0.01"}},
-            ],
-        })),
-        object("Tenant", "acme", json!({
-            "regionRef": {"name": "demo"}, "planRef": {"name": "starter"},
-            "apiKeys": [{"name": "default", "secretRef": {"name": "acme-key"}}],
-        })),
+        object(
+            "Meter",
+            "api-calls",
+            json!({"regionRef": {"name": "demo"}, "eventType": "api-calls", "aggregation": "Count"}),
+        ),
+        object(
+            "Plan",
+            "starter",
+            json!({
+                "regionRef": {"name": "demo"}, "currency": "USD", "interval": {"unit": "Month", "count": 1},
+                "prices": [
+                    {"name": "base", "flat": {"amount": "100", "billed": "InAdvance"}},
+                    {"name": "calls", "meterRef": {"name": "api-calls"}, "included": "10000", "perUnit": {"amount": "0.01"}},
+                ],
+            }),
+        ),
+        object(
+            "Tenant",
+            "acme",
+            json!({
+                "regionRef": {"name": "demo"}, "planRef": {"name": "starter"},
+                "apiKeys": [{"name": "default", "secretRef": {"name": "acme-key"}}],
+            }),
+        ),
     ]
 }

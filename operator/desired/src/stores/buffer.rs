@@ -17,9 +17,11 @@ pub(super) fn run(managed: &Managed) -> Run {
             resources: managed.resources.clone(),
             probes: paced(&http_get("/", BUFFER)),
             user: 65532,
-            grace_seconds: 30,
+            // As the first process of its container it does not hear SIGTERM; its log-structured files bear a kill.
+            grace_seconds: 5,
             config_path: None,
             data_path: Some("/data"),
+            scratch: None,
             before: Vec::new(),
             config_hash: String::new(),
         },

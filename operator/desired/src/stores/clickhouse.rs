@@ -27,6 +27,7 @@ pub(super) fn run(region: &ValidRegion, managed: &Managed) -> Run {
             grace_seconds: 60,
             config_path: Some(CONFIG_PATH),
             data_path: Some("/var/lib/clickhouse"),
+            scratch: None,
             before: Vec::new(),
             config_hash: String::new(),
         },

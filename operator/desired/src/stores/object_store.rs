@@ -23,6 +23,7 @@ pub(super) fn run(region: &ValidRegion, managed: &Managed) -> Run {
             grace_seconds: 30,
             config_path: Some(CONFIG_PATH),
             data_path: Some("/data"),
+            scratch: None,
             before: Vec::new(),
             config_hash: String::new(),
         },

@@ -30,6 +30,7 @@ pub(super) fn run(region: &ValidRegion, managed: &Managed) -> Run {
             grace_seconds: 30,
             config_path: Some(CONFIG_PATH),
             data_path: None,
+            scratch: None,
             // Harmless when run again; fails while Postgres is away, and is restarted.
             before: vec![("schema", shell("schema.sh"))],
             config_hash: String::new(),

@@ -175,10 +175,10 @@ fn what_cannot_be_used_has_a_reason_and_never_blocks_what_follows() {
         malformed,
         malformed,
         malformed,
-        ("not-a-number", "bytes"),
-        ("negative-value", "bytes"),
-        ("missing-property", "bytes"),
-        ("unknown-meter", ""),
+        ("not_a_number", "bytes"),
+        ("negative_value", "bytes"),
+        ("missing_property", "bytes"),
+        ("unknown_meter", ""),
         ("time-out-of-range", ""),
     ];
     assert_eq!(reasons(&decision), expected);
