@@ -57,10 +57,10 @@ pub async fn tell<K>(ctx: &Context, object: &K, before: &[Condition], after: &[C
 where
     K: Resource<DynamicType = ()>,
 {
-    if let Some(event) = event(before, after) {
-        if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::warn!(%error, object = object.name_any(), "an Event could not be written");
-        }
+    if let Some(event) = event(before, after)
+        && let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await
+    {
+        tracing::warn!(%error, object = object.name_any(), "an Event could not be written");
     }
 }
 

@@ -108,12 +108,11 @@ pub fn build(region: &ValidRegion, credentials: &Credentials, observed: &Observe
         let workload = workloads.remove(&component);
         let health = component_health(region, component, workload.as_ref(), waits_for, observed, now);
         plan.progress.components.insert(component, health);
-        if let (Some(workload), None) = (workload, waits_for) {
-            if component != Component::Migrate
-                || health::former_migrations(observed, &workload.key.name).next().is_none()
-            {
-                plan.apply.push(workload);
-            }
+        if let (Some(workload), None) = (workload, waits_for)
+            && (component != Component::Migrate
+                || health::former_migrations(observed, &workload.key.name).next().is_none())
+        {
+            plan.apply.push(workload);
         }
     }
     plan.apply.extend(grown_volumes(region, observed));

@@ -159,7 +159,7 @@ mod tests {
         for text in
             ["", "-", ".", "1e9Gi", "1.2.3", "99999999999999999999999999999999999999999Ti", "½", "--1"]
         {
-            assert_eq!(canonical_quantity(text).is_some_and(|_| false), false, "{text}");
+            let _does_not_panic = canonical_quantity(text);
         }
     }
 }

@@ -1,4 +1,10 @@
 //! YAML in, YAML out: every object of a region. `UPDATE_EXPECT=1 cargo test -p meridian-desired` rewrites; review the diff.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    dead_code,
+    reason = "a test fails by panicking, reads its golden files, and shares fixtures with its siblings"
+)]
 
 mod fixture;
 

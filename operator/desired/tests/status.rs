@@ -1,4 +1,10 @@
 //! What the conditions say, scenario by scenario: from objects as a server would store them to the status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    dead_code,
+    reason = "a test fails by panicking, reads its golden files, and shares fixtures with its siblings"
+)]
 
 mod fixture;
 

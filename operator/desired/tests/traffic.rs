@@ -1,4 +1,10 @@
 //! The generated NetworkPolicies, evaluated pair by pair, against the table that they are made from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    dead_code,
+    reason = "a test fails by panicking, reads its golden files, and shares fixtures with its siblings"
+)]
 
 mod fixture;
 

@@ -1,4 +1,10 @@
 //! Specs that are refused, and with which words.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    dead_code,
+    reason = "a test fails by panicking, reads its golden files, and shares fixtures with its siblings"
+)]
 
 mod fixture;
 

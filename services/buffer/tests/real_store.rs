@@ -1,6 +1,7 @@
 //! Against a real server of the DynamoDB API and one of S3:
 //! `e2e/stores/up buffer objectstore; eval "$(e2e/stores/env)"; cargo test -p meridian-buffer --features stores-tests`
 #![cfg(feature = "stores-tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, time::Duration};
 

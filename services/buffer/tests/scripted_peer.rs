@@ -1,4 +1,5 @@
 //! The group commit against a scripted DynamoDB endpoint over real HTTP: what real stores do only under load.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::VecDeque,

@@ -4,6 +4,7 @@
 //! `cargo test -p meridian-consumer --features stores-tests --test cpu_per_event -- --ignored --nocapture`
 //! `EVENTS=200000` is the default. Both figures come from one run on one machine: compare their ratio, not their size.
 #![cfg(feature = "stores-tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod world;
 

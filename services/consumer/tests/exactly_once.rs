@@ -3,6 +3,7 @@
 //! `e2e/stores/up postgres clickhouse kafka; eval "$(e2e/stores/env)"`
 //! `cargo test -p meridian-consumer --features stores-tests`
 #![cfg(feature = "stores-tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod proxy;
 mod world;

@@ -9,6 +9,7 @@
 //!
 //! Null sinks are the ceiling: what ingest would cost if durability were free. Only the ratio means something across
 //! machines.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     process::{Command, Stdio},

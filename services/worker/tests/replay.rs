@@ -1,5 +1,6 @@
 //! The history of every version of every workflow, replayed by this release's code: workflows that were started by an
 //! earlier release go on under this one. No server is needed. New files come from tests/stores/histories.rs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,5 @@
 //! The operator against a scripted API server in process: named scenarios, and a crash after every call.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod control;
 mod crashes;

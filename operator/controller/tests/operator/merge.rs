@@ -22,10 +22,10 @@ pub fn apply(
     let mut conflicts = Vec::new();
     for (path, value) in &wanted {
         let owner = owners.get(path).filter(|owner| *owner != manager);
-        if let Some(owner) = owner {
-            if current.get(path).is_some_and(|current| current != value) {
-                conflicts.push((path.clone(), owner.clone()));
-            }
+        if let Some(owner) = owner
+            && current.get(path).is_some_and(|current| current != value)
+        {
+            conflicts.push((path.clone(), owner.clone()));
         }
     }
     if !force && !conflicts.is_empty() {

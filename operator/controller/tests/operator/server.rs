@@ -181,7 +181,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let path = parts.uri.path().trim_start_matches('/').to_owned();
-        let query: BTreeMap<String, String> = parts.uri.query().map(|query| form(query)).unwrap_or_default();
+        let query: BTreeMap<String, String> = parts.uri.query().map(form).unwrap_or_default();
         if query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
             return Ok(self.watch(&path, &query));
         }
@@ -422,7 +422,14 @@ impl State {
 
     fn apply(&mut self, at: &At, manager: &str, force: bool, body: &Value) -> Response<Reply> {
         let stored = self.objects.get(at).cloned();
-        let mut object = stored.unwrap_or_else(|| Stored { body: json!({}), owners: merge::Owners::new() });
+        let mut object = stored.unwrap_or_else(|| {
+            let metadata =
+                json!({"name": body["metadata"]["name"], "namespace": body["metadata"]["namespace"]});
+            let mut identity =
+                json!({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata});
+            drop_nulls(&mut identity["metadata"]);
+            Stored { body: identity, owners: merge::Owners::new() }
+        });
         let conflicts = merge::apply(&mut object.body, &mut object.owners, manager, force, body);
         if !conflicts.is_empty() {
             let causes: Vec<Value> = conflicts

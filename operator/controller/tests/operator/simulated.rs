@@ -111,12 +111,11 @@ fn collect(server: &Server) {
                 .iter()
                 .find(|(_, stored)| {
                     let owners = stored.body["metadata"]["ownerReferences"].as_array();
-                    let gone = stored.body["metadata"]["deletionTimestamp"].is_null()
+                    stored.body["metadata"]["deletionTimestamp"].is_null()
                         && owners.is_some_and(|owners| {
                             !owners.is_empty()
                                 && owners.iter().all(|owner| !uids.contains(&owner["uid"].as_str().unwrap()))
-                        });
-                    gone
+                        })
                 })
                 .map(|(at, _)| at.clone())
         };

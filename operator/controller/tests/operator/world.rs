@@ -117,7 +117,8 @@ impl World {
     /// Passes and steps until nothing moves any more. A process that died is started again.
     pub async fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            let (before, writes) = (self.server.state().version, self.server.writes());
+            let before = self.server.state().version;
+            let writes = self.server.writes();
             let failed = self.pass().await;
             if self.server.is_dead() {
                 self.server.script([]);
@@ -291,10 +292,10 @@ fn scrub(value: &mut Value, is_secret: bool) {
                 }
             }
             for (key, value) in map.iter_mut() {
-                if key == "name" || key == "message" {
-                    if let Some(text) = value.as_str() {
-                        *value = nameless(text).into();
-                    }
+                if (key == "name" || key == "message")
+                    && let Some(text) = value.as_str()
+                {
+                    *value = nameless(text).into();
                 }
                 scrub(value, is_secret);
             }

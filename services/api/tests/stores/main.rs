@@ -1,5 +1,6 @@
 //! The api over real stores and real sockets, each test in a region of its own.
 //! `e2e/stores/up postgres clickhouse temporal; eval "$(e2e/stores/env)"; cargo test -p meridian-api --features stores-tests`
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
 mod closing;

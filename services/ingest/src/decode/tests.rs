@@ -24,6 +24,7 @@ fn properties(draft: &Draft) -> Value {
     json!(draft.event.properties)
 }
 
+#[allow(clippy::type_complexity, reason = "a table of cases")]
 #[test]
 fn headers_and_route_pick_the_dialect() {
     let cases: &[(Route, &[(&'static str, &str)], Result<Dialect, &str>)] = &[

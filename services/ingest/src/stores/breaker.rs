@@ -123,7 +123,7 @@ mod tests {
     fn a_store_that_keeps_failing_is_probed_less_often_until_it_has_been_well() {
         let mut now = Instant::now();
         let breaker = closed(now);
-        let open = |now| (0..3).map(|_| breaker.failed(now)).any(|opened| opened);
+        let open = |now| (0..3).any(|_| breaker.failed(now));
         let mut pauses = Vec::new();
         for _ in 0..6 {
             assert!(open(now));

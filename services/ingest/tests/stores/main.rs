@@ -5,6 +5,12 @@
 //! takes it down again; they run one after the other. What was acknowledged is kept in a ledger by the client and
 //! held against what Kafka has in the end.
 #![cfg(feature = "stores-tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::await_holding_lock,
+    dead_code,
+    reason = "a test fails by panicking, and holds its turn at the stores while it waits"
+)]
 
 mod client;
 mod faults;

@@ -1,5 +1,6 @@
 //! The system of record on a real Postgres, each test in a schema of its own.
 //! `e2e/stores/up postgres; eval "$(e2e/stores/env)"; cargo test -p meridian-records --features stores-tests`
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod catalogue_control;
 mod idempotency;
