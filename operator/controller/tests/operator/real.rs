@@ -1,8 +1,8 @@
-//! Against a real API server, where `MERIDIAN_TEST_KUBECONFIG` names one (a control plane without nodes is enough): what the
+//! Against a real API server, where `MERIDIAN_TEST_KUBECONFIG` names one (a control plane without nodes is enough, and no other
+//! operator may run there): what the
 //! scripted one cannot prove. Defaulting, managed fields, conflicts and the schema are the server's own here.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -21,15 +21,29 @@ use super::runtime::{Running, start, until_async};
 use super::server::Server;
 use super::world::{condition, dev_region};
 
-/// Counts what is no watch.
-fn counted(config: kube::Config, calls: Arc<AtomicUsize>) -> Client {
-    let layer = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
-        if !request.uri().query().is_some_and(|query| query.contains("watch=true")) {
-            calls.fetch_add(1, Ordering::SeqCst);
-        }
-        request
-    });
-    ClientBuilder::try_from(config).unwrap().with_layer(&layer).build()
+/// The requests that are no watches, in their order.
+#[derive(Clone, Default)]
+struct Requests(Arc<Mutex<Vec<String>>>);
+
+impl Requests {
+    fn noted(&self, config: kube::Config) -> Client {
+        let requests = self.clone();
+        let layer = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
+            if !request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                requests.0.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            }
+            request
+        });
+        ClientBuilder::try_from(config).unwrap().with_layer(&layer).build()
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 async fn install(client: &Client, namespace: &str) {
@@ -63,8 +77,8 @@ async fn a_real_server_is_written_to_once_and_then_left_in_peace() {
         from_value(json!({"metadata": {"name": "demo-redis"}, "data": {"theirs": "yes"}})).unwrap();
     let theirs = config_maps.create(&PostParams::default(), &theirs).await.unwrap();
 
-    let calls = Arc::new(AtomicUsize::new(0));
-    let client = counted(config, calls.clone());
+    let requests = Requests::default();
+    let client = requests.noted(config);
     let url = Control::default().serve(Server::default()).await;
     let running: Running = start(client, &url, Some(namespace.clone()), &Fence::open_for_ever()).await;
     let mut region = dev_region();
@@ -95,11 +109,11 @@ async fn a_real_server_is_written_to_once_and_then_left_in_peace() {
     })
     .await;
     sleep(Duration::from_secs(3)).await;
-    let before = calls.load(Ordering::SeqCst);
+    requests.forget();
     let touch = json!({"metadata": {"annotations": {"example.com/touched": "1"}}});
     sets.patch("demo-kafka", &PatchParams::default(), &Patch::Merge(&touch)).await.unwrap();
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(calls.load(Ordering::SeqCst), before, "a pass in which nothing changed sends nothing");
+    assert_eq!(requests.all(), Vec::<String>::new(), "a pass in which nothing changed sends nothing");
 
     // Drift that another manager owns is set back, by force, and only that field.
     let scaled = json!({"spec": {"replicas": 3}});
