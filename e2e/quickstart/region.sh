@@ -31,7 +31,7 @@ wait_ready() {
       say "  $kind/$name is Ready: $((SECONDS - started)) s"
       return
     fi
-    now=${now#* * * }
+    if (($# > 4)); then now=${now#* * * }; else now='seen by nobody yet'; fi
     if [ "$now" != "$shown" ] && [ -n "$now" ]; then
       say "    $kind/$name: $now"
       shown=$now

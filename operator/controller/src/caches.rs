@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -26,6 +26,8 @@ pub struct Caches {
     pub plans: Store<DeserializeGuard<Plan>>,
     pub tenants: Store<DeserializeGuard<Tenant>>,
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The Secrets of others: that they exist, and in which version.
+    pub foreign_secrets: Store<PartialObjectMeta<Secret>>,
     pub objects: BTreeMap<Kind, Store<DynamicObject>>,
 }
 
@@ -36,6 +38,7 @@ pub struct Writers {
     pub plans: Writer<DeserializeGuard<Plan>>,
     pub tenants: Writer<DeserializeGuard<Tenant>>,
     pub namespaces: Writer<PartialObjectMeta<Namespace>>,
+    pub foreign_secrets: Writer<PartialObjectMeta<Secret>>,
     pub objects: BTreeMap<Kind, Writer<DynamicObject>>,
 }
 
@@ -47,6 +50,7 @@ impl Caches {
             plans: Writer::default(),
             tenants: Writer::default(),
             namespaces: Writer::default(),
+            foreign_secrets: Writer::default(),
             objects: Kind::WATCHED.into_iter().map(|kind| (kind, Writer::new(kind.api_resource()))).collect(),
         };
         let caches = Caches {
@@ -55,6 +59,7 @@ impl Caches {
             plans: writers.plans.as_reader(),
             tenants: writers.tenants.as_reader(),
             namespaces: writers.namespaces.as_reader(),
+            foreign_secrets: writers.foreign_secrets.as_reader(),
             objects: writers.objects.iter().map(|(kind, writer)| (*kind, writer.as_reader())).collect(),
         };
         (caches, writers)
@@ -62,15 +67,16 @@ impl Caches {
 
     /// Returns once every cache has been filled for the first time, but for namespaces, which may not be watched.
     pub async fn wait_until_ready(&self) {
-        let Caches { regions, meters, plans, tenants, namespaces: _, objects } = self;
+        let Caches { regions, meters, plans, tenants, namespaces: _, foreign_secrets, objects } = self;
         // A writer is dropped only when its watch is aborted, with the whole process.
         let ready = tokio::join!(
             regions.wait_until_ready(),
             meters.wait_until_ready(),
             plans.wait_until_ready(),
             tenants.wait_until_ready(),
+            foreign_secrets.wait_until_ready(),
         );
-        let mut dropped = [ready.0, ready.1, ready.2, ready.3].iter().any(Result::is_err);
+        let mut dropped = [ready.0, ready.1, ready.2, ready.3, ready.4].iter().any(Result::is_err);
         for store in objects.values() {
             dropped |= store.wait_until_ready().await.is_err();
         }
@@ -97,6 +103,12 @@ impl Caches {
     pub fn object(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         let key = ObjectRef::new_with(name, kind.api_resource()).within(namespace);
         self.objects.get(&kind)?.get(&key)
+    }
+
+    /// The version of a Secret that does not carry our label; nothing when there is no such Secret.
+    pub fn foreign_secret_version(&self, namespace: &str, name: &str) -> Option<String> {
+        let found = self.foreign_secrets.get(&ObjectRef::new(name).within(namespace))?;
+        Some(found.metadata.resource_version.clone().unwrap_or_default())
     }
 
     /// The metadata of a namespace; nothing where the operator may not watch namespaces.

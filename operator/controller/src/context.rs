@@ -13,6 +13,7 @@ use meridian_desired::region::Operator;
 
 use crate::caches::Caches;
 use crate::control::ControlPort;
+use crate::foreign_secrets::ForeignSecrets;
 use crate::metrics::Metrics;
 
 pub struct Context {
@@ -27,6 +28,7 @@ pub struct Context {
     pub control: ControlPort,
     pub pace: Pace,
     pub memory: Memory,
+    pub foreign_secrets: ForeignSecrets,
 }
 
 /// How patient the operator is.

@@ -5,7 +5,8 @@
 //! being the leader. Neighbours: `meridian-desired` (what), the API server and the control ports of regions (where).
 //!
 //! Reading order: [`run`] puts it together; [`region`], [`deletion`] and [`entries`] are the passes; [`apply`], [`credentials`],
-//! [`api_keys`], [`control`] and [`status`] are the writers, one each; [`watch`] and [`caches`] are what is read; [`fence`],
+//! [`api_keys`], [`control`] and [`status`] are the writers, one each; [`watch`], [`caches`] and
+//! [`foreign_secrets`] are what is read; [`fence`],
 //! [`lease`] and [`client`] see to it that only a leader writes.
 
 pub mod api_keys;
@@ -19,6 +20,7 @@ pub mod deletion;
 pub mod entries;
 pub mod fence;
 pub mod finalizer;
+pub mod foreign_secrets;
 pub mod lease;
 pub mod metrics;
 pub mod reconcile;

@@ -17,6 +17,7 @@ use crate::apply::{self, Owner, apply_all, delete_all};
 use crate::context::Context;
 use crate::credentials::{self, Found};
 use crate::deletion;
+use crate::foreign_secrets;
 use crate::status as report;
 
 pub const KIND: &str = "BillingRegion";
@@ -74,7 +75,7 @@ async fn carry_out(ctx: &Context, region: &BillingRegion, fetched: &Fetched) -> 
     };
     let owner = Owner { kind: KIND, uid: &valid.uid, namespace: &valid.namespace, region: &valid.name };
     let paused = region.spec.paused;
-    let credentials = if paused {
+    let mut credentials = if paused {
         credentials::read(ctx, owner, &valid)
     } else {
         match credentials::ensure(ctx, owner, &valid).await? {
@@ -84,6 +85,7 @@ async fn carry_out(ctx: &Context, region: &BillingRegion, fetched: &Fetched) -> 
             }
         }
     };
+    foreign_secrets::read(ctx, &valid, &mut credentials).await?;
     let plan = build(&valid, &credentials, &fetched.observed, jiff::Timestamp::now());
     let mut obstacles = Vec::new();
     if !paused {

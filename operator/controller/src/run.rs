@@ -25,6 +25,7 @@ use crate::context::{Context, Memory, Pace, Shared};
 use crate::control::ControlPort;
 use crate::entries::{self, CatalogueKind};
 use crate::fence::Fence;
+use crate::foreign_secrets::ForeignSecrets;
 use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::reconcile::{Failed, pass};
@@ -68,6 +69,7 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         control: ControlPort::new(&config.control_url, fence.clone())?,
         pace: Pace::default(),
         memory: Memory::default(),
+        foreign_secrets: ForeignSecrets::default(),
     });
 
     // A follower is ready too: it waits with warm caches.

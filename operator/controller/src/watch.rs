@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, PartialObjectMeta};
-use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
+use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope, TypeMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::predicates;
 use kube::runtime::reflector::ObjectRef;
@@ -98,10 +98,14 @@ impl Wakes {
 
     /// A region changed: itself, its siblings (one of them may own the namespace now), its catalogue.
     fn region_touched(&self, caches: &Caches, namespace: &str) {
+        self.regions_touched(caches, namespace);
+        self.catalogue_touched(caches, namespace);
+    }
+
+    fn regions_touched(&self, caches: &Caches, namespace: &str) {
         for region in caches.regions.state_filter(|other| is_in(other, namespace)) {
             self.send(&self.regions, ObjectRef::from_obj(region.as_ref()));
         }
-        self.catalogue_touched(caches, namespace);
     }
 
     fn catalogue_touched(&self, caches: &Caches, namespace: &str) {
@@ -152,7 +156,7 @@ where
 
 /// Starts every watch. The tasks end only when they are aborted: a watch that fails begins again, further apart each time.
 pub fn start(scope: &Scope, caches: &Caches, writers: Writers, wakes: &Wakes) -> JoinSet<()> {
-    let Writers { regions, meters, plans, tenants, namespaces, objects } = writers;
+    let Writers { regions, meters, plans, tenants, namespaces, foreign_secrets, objects } = writers;
     let mut tasks = JoinSet::new();
     let (c, w) = (caches.clone(), wakes.clone());
     tasks.spawn(drive("BillingRegion", ours(scope, regions), move |region| {
@@ -179,6 +183,11 @@ pub fn start(scope: &Scope, caches: &Caches, writers: Writers, wakes: &Wakes) ->
             w.object_touched(&c, kind, object)
         }));
     }
+    let (c, w) = (caches.clone(), wakes.clone());
+    // One of them may be what an external store waits for, or hold a new password.
+    tasks.spawn(drive("Secret of others", others_secrets(scope, foreign_secrets), move |secret| {
+        w.regions_touched(&c, &secret.namespace().unwrap_or_default());
+    }));
     if scope.namespaces {
         let (c, w) = (caches.clone(), wakes.clone());
         tasks.spawn(drive("Namespace", all_namespaces(scope, namespaces), move |namespace| {
@@ -234,7 +243,14 @@ fn labelled(
         None => Api::all_with(scope.client.clone(), &resource),
     };
     let config = watcher::Config::default().labels(&format!("{PART_OF_LABEL}={PART_OF}"));
-    reflected(api, config, writer)
+    kept(watcher(api, config), writer, move |object| {
+        object.managed_fields_mut().clear();
+        // The items of a list do not say what they are, as the same objects do in a watch.
+        object.types.get_or_insert_with(|| TypeMeta {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+        });
+    })
 }
 
 fn all_namespaces(
@@ -242,6 +258,24 @@ fn all_namespaces(
     writer: Writer<PartialObjectMeta<Namespace>>,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send + use<> {
     reflected(Api::all(scope.client.clone()), watcher::Config::default(), writer)
+}
+
+/// The Secrets that do not carry our label. Only their metadata travels: what is in them is none of our business until an
+/// external store names one.
+fn others_secrets(
+    scope: &Scope,
+    writer: Writer<PartialObjectMeta<Secret>>,
+) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + Send + use<> {
+    let api: Api<PartialObjectMeta<Secret>> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(scope.client.clone(), namespace),
+        None => Api::all(scope.client.clone()),
+    };
+    let config = watcher::Config::default().labels(&format!("{PART_OF_LABEL}!={PART_OF}"));
+    kept(watcher(api, config), writer, |secret| {
+        secret.managed_fields_mut().clear();
+        secret.annotations_mut().clear();
+        secret.labels_mut().clear();
+    })
 }
 
 fn reflected<K>(
@@ -253,9 +287,23 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Clone + Eq + std::hash::Hash + Send + Sync,
 {
-    watcher(api, config)
+    kept(watcher(api, config), writer, |object| object.managed_fields_mut().clear())
+}
+
+/// A watch whose objects, `trimmed`, fill a cache and are passed on.
+fn kept<K, S>(
+    watch: S,
+    writer: Writer<K>,
+    trimmed: impl FnMut(&mut K) + Send,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    K: Resource + Clone + Debug + Send + Sync + 'static,
+    K::DynamicType: Clone + Eq + std::hash::Hash + Send + Sync,
+{
+    watch
         .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(trimmed)
         .reflect(writer)
         // Deletions too: whoever owned the object must see that it is gone.
         .touched_objects()

@@ -106,7 +106,8 @@ pub fn build(region: &ValidRegion, credentials: &Credentials, observed: &Observe
     for component in Component::ALL {
         let waits_for = plan.progress.unfinished_before(Stage::of(component));
         let workload = workloads.remove(&component);
-        let health = component_health(region, component, workload.as_ref(), waits_for, observed, now);
+        let health =
+            component_health(region, component, workload.as_ref(), waits_for, credentials, observed, now);
         plan.progress.components.insert(component, health);
         if let (Some(workload), None) = (workload, waits_for)
             && (component != Component::Migrate
@@ -163,15 +164,13 @@ fn component_health(
     component: Component,
     workload: Option<&Object>,
     waits_for: Option<Stage>,
+    credentials: &Credentials,
     observed: &Observed,
     now: Timestamp,
 ) -> Health {
     let Some(workload) = workload else {
         return match region.store(component) {
-            Some(Store::External(_)) => Health::ready(
-                Reason::External,
-                format!("{} is external: the operator runs nothing for it.", component.title()),
-            ),
+            Some(Store::External(_)) => health::external(component, credentials.lack(component)),
             Some(Store::Managed(_)) | None => Health::waiting(Reason::Unknown, "Not looked at yet."),
         };
     };

@@ -1,14 +1,14 @@
-//! The credentials of the stores that the operator runs, and of the control port.
+//! The credentials of the stores that the operator runs, of the control port, and of external stores.
 //!
 //! A credential is made once, by the shell (randomness is not for this crate), written to a Secret that nothing owns, and
 //! read from there for ever after: it outlives the operator, and with `Retain` the region. A Secret that lost a key gets
-//! that key anew and keeps the others.
+//! that key anew and keeps the others. The Secrets of external stores are their owners': they are only read.
 
 use std::collections::BTreeMap;
 
 use crate::component::Component;
 use crate::object::short_hash;
-use crate::region::ValidRegion;
+use crate::region::{Store, ValidRegion, Value};
 
 /// What a value must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,18 +87,83 @@ impl CredentialSecret {
     }
 }
 
+/// A Secret that an external store names, and the keys that pods read from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    pub store: Component,
+    pub secret: String,
+    pub keys: Vec<String>,
+}
+
+/// The Secrets that the external stores of a region name.
+pub fn referenced(region: &ValidRegion) -> Vec<Reference> {
+    let mut references: Vec<Reference> = Vec::new();
+    for (store, external) in &region.stores {
+        let Store::External(external) = external else { continue };
+        for variable in &external.connection.variables {
+            let Value::Secret { secret, key, optional: false } = &variable.value else { continue };
+            match references.iter_mut().find(|other| other.store == *store && other.secret == *secret) {
+                Some(reference) => reference.keys.push(key.clone()),
+                None => references.push(Reference {
+                    store: *store,
+                    secret: secret.clone(),
+                    keys: vec![key.clone()],
+                }),
+            }
+        }
+    }
+    references
+}
+
+/// What an external store's Secret lacks, so that no pod that reads it can start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    Secret { name: String, keys: Vec<String> },
+    Keys { name: String, keys: Vec<String> },
+}
+
 /// The credentials of a region as they stand in its Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Credentials(BTreeMap<Component, BTreeMap<String, Vec<u8>>>);
+pub struct Credentials {
+    data: BTreeMap<Component, BTreeMap<String, Vec<u8>>>,
+    lacks: BTreeMap<Component, Lack>,
+}
 
 impl Credentials {
     pub fn insert(&mut self, component: Component, data: BTreeMap<String, Vec<u8>>) {
-        self.0.insert(component, data);
+        self.data.insert(component, data);
+    }
+
+    /// Takes from a Secret what `reference` reads of it, or notes what it lacks. None: there is no such Secret.
+    pub fn read(&mut self, reference: &Reference, found: Option<&BTreeMap<String, Vec<u8>>>) {
+        let Reference { store, secret, keys } = reference;
+        let Some(found) = found else {
+            let lack = Lack::Secret { name: secret.clone(), keys: keys.clone() };
+            self.lacks.insert(*store, lack);
+            return;
+        };
+        let mut lost = Vec::new();
+        for key in keys {
+            match found.get(key).filter(|value| !value.is_empty()) {
+                Some(value) => {
+                    self.data.entry(*store).or_default().insert(key.clone(), value.clone());
+                }
+                None => lost.push(key.clone()),
+            }
+        }
+        if !lost.is_empty() {
+            self.lacks.insert(*store, Lack::Keys { name: secret.clone(), keys: lost });
+        }
+    }
+
+    /// What keeps the pods that talk to this external store from starting.
+    pub fn lack(&self, store: Component) -> Option<&Lack> {
+        self.lacks.get(&store)
     }
 
     /// The value of one key, as text. The catalogue sync reads the control token by it.
     pub fn text(&self, component: Component, key: &str) -> Option<String> {
-        let value = self.0.get(&component)?.get(key)?;
+        let value = self.data.get(&component)?.get(key)?;
         String::from_utf8(value.clone()).ok()
     }
 
@@ -106,7 +171,7 @@ impl Credentials {
     pub fn hash(&self, components: &[Component]) -> String {
         let mut parts: Vec<&[u8]> = Vec::new();
         for component in components {
-            for (key, value) in self.0.get(component).into_iter().flatten() {
+            for (key, value) in self.data.get(component).into_iter().flatten() {
                 parts.extend([component.name().as_bytes(), key.as_bytes(), value]);
             }
         }

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use meridian_crds::conditions::Reason;
 
 use crate::component::Component;
+use crate::credentials::Lack;
 use crate::object::{Key, Kind, Object};
 use crate::observed::Observed;
 
@@ -43,6 +44,30 @@ struct Workload {
     ready: i32,
     up_to_date: bool,
     trouble: Option<String>,
+}
+
+/// The health of a store that somebody else runs: all that is known of it is whether its Secrets are there.
+pub fn external(component: Component, lack: Option<&Lack>) -> Health {
+    let title = component.title();
+    match lack {
+        None => {
+            Health::ready(Reason::External, format!("{title} is external: the operator runs nothing for it."))
+        }
+        Some(Lack::Secret { name, keys }) => Health::waiting(
+            Reason::SecretMissing,
+            format!(
+                "{title} is external and its Secret {name} does not exist in this namespace: create it, with {}.",
+                keys.join(" and ")
+            ),
+        ),
+        Some(Lack::Keys { name, keys }) => Health::waiting(
+            Reason::SecretInvalid,
+            format!(
+                "{title} is external and its Secret {name} lacks {}: add what is missing.",
+                keys.join(" and ")
+            ),
+        ),
+    }
 }
 
 /// The health of a store that the operator runs. `wanted` is its StatefulSet.

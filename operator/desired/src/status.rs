@@ -129,9 +129,11 @@ fn outcome(progress: &Progress, obstacles: &[Obstacle], paused: bool) -> Outcome
             .filter_map(|part| progress.health(part).map(|health| (part, health)))
             .filter(|(_, health)| !health.ready)
     };
-    let failing = unready().find(|(_, health)| health.reason == Reason::PodsFailing);
-    if let Some((_, health)) = failing {
-        return Outcome::Working(Reason::PodsFailing, health.message.clone());
+    // A Secret that is missing may be on its way from another controller: it is waited for, and named.
+    for trouble in [Reason::SecretMissing, Reason::SecretInvalid, Reason::PodsFailing] {
+        if let Some((_, health)) = unready().find(|(_, health)| health.reason == trouble) {
+            return Outcome::Working(trouble, health.message.clone());
+        }
     }
     let waiting: Vec<&str> = unready()
         .filter(|(_, health)| health.reason != Reason::WaitingForDependency)

@@ -11,6 +11,7 @@ use meridian_operator::client::Guard;
 use meridian_operator::context::{Context, Memory, Pace};
 use meridian_operator::control::ControlPort;
 use meridian_operator::fence::Fence;
+use meridian_operator::foreign_secrets::ForeignSecrets;
 use meridian_operator::metrics::Metrics;
 use meridian_operator::run::controllers;
 use meridian_operator::watch::{self, Scope, Wakes};
@@ -67,6 +68,7 @@ pub async fn start(client: kube::Client, url: &str, namespace: Option<String>, f
         control: ControlPort::new(url, fence).unwrap(),
         pace: Pace::default(),
         memory: Memory::default(),
+        foreign_secrets: ForeignSecrets::default(),
     });
     wakes.lead(&caches);
     let stop = CancellationToken::new();
@@ -98,7 +100,7 @@ async fn a_region_comes_up_heals_and_then_there_is_silence() {
     let fence = Fence::open_for_ever();
     let client =
         kube::Client::new(Guard::new(fence.clone(), Metrics::default()).layer(server.clone()), "default");
-    let running = start(client, &url, None, &fence).await;
+    let running = start(client.clone(), &url, None, &fence).await;
     server.put("user", dev_region());
     for object in catalogue() {
         server.put("user", object);
@@ -129,6 +131,15 @@ async fn a_region_comes_up_heals_and_then_there_is_silence() {
     });
     sleep(Duration::from_secs(2)).await;
     assert_eq!(server.calls(), vec![]);
+    running.stop().await;
 
+    // The next process finds by lists what this one was told by watches, and leaves it alone as well.
+    server.script([]);
+    let running = start(client, &url, None, &fence).await;
+    sleep(Duration::from_secs(2)).await;
+    let calls: Vec<String> =
+        server.calls().iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+    assert_eq!(calls, ["GET control/catalogue"]);
+    assert!(ready(REGIONS, "demo"));
     running.stop().await;
 }

@@ -311,6 +311,74 @@ async fn a_store_that_became_external_is_pruned_and_its_data_kept() {
     is(&world, "Ready", "True", "Succeeded");
 }
 
+fn redis_secret(data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "their-redis", "namespace": NAMESPACE}, "data": data})
+}
+
+async fn world_with_external_redis() -> World {
+    let mut world = World::new().await;
+    let mut region = dev_region();
+    region["spec"]["stores"] = json!({"redis": {"external": {
+        "host": "redis.example", "port": 6380, "tls": true, "credentialsSecretRef": {"name": "their-redis"},
+    }}});
+    world.server.put("user", region);
+    world.settle().await;
+    world
+}
+
+#[tokio::test]
+async fn the_secret_of_an_external_store_is_waited_for_by_name_and_never_touched() {
+    let mut world = world_with_external_redis().await;
+    is(&world, "Ready", "False", "SecretMissing");
+    is(&world, "Stalled", "False", "Progressing");
+    is(&world, "RedisReady", "False", "SecretMissing");
+    assert!(world.condition("Ready").2.contains("their-redis"), "{}", world.condition("Ready").2);
+    assert_eq!((world.server.list(JOBS).len(), world.server.list(DEPLOYMENTS).len()), (0, 0));
+
+    for empty in [json!({"user": "YQ=="}), json!({"password": ""})] {
+        world.server.put("user", redis_secret(empty));
+        world.settle().await;
+        is(&world, "Ready", "False", "SecretInvalid");
+        assert!(world.condition("Ready").2.contains("password"), "{}", world.condition("Ready").2);
+    }
+
+    let secret = redis_secret(json!({"password": "aHVudGVyMg=="}));
+    world.server.put("user", secret.clone());
+    world.settle().await;
+    is(&world, "Ready", "True", "Succeeded");
+    let stored = world.server.get(SECRETS, NAMESPACE, "their-redis").unwrap();
+    assert_eq!((&stored["data"], &stored["metadata"]["labels"]), (&secret["data"], &Value::Null));
+}
+
+#[tokio::test]
+async fn a_password_that_its_owner_rotates_rolls_the_pods_that_read_it_and_no_others() {
+    let mut world = world_with_external_redis().await;
+    world.server.put("user", redis_secret(json!({"password": "aHVudGVyMg=="})));
+    world.settle().await;
+    let config = |world: &World, api: &str, name: &str| {
+        let workload = world.server.get(api, NAMESPACE, name).unwrap();
+        text(&workload, "/spec/template/metadata/annotations/billing.meridian.dev~1config").to_owned()
+    };
+    let reader = config(&world, DEPLOYMENTS, "demo-ingest");
+    let other = config(&world, STATEFUL_SETS, "demo-kafka");
+    world.server.script([]);
+    assert_eq!(world.pass().await, Vec::<String>::new());
+    assert_eq!(world.server.calls(), vec![], "a Secret that did not change is not asked for again");
+
+    // A key that nobody reads, and a label: asked for once, and nothing rolls.
+    world.server.put("user", redis_secret(json!({"password": "aHVudGVyMg==", "note": "YQ=="})));
+    world.server.script([]);
+    world.pass().await;
+    assert_eq!(world.server.calls().len(), 1, "{:?}", world.server.calls());
+    assert_eq!(config(&world, DEPLOYMENTS, "demo-ingest"), reader);
+
+    world.server.put("user", redis_secret(json!({"password": "aHVudGVyMw=="})));
+    world.settle().await;
+    assert_ne!(config(&world, DEPLOYMENTS, "demo-ingest"), reader);
+    assert_eq!(config(&world, STATEFUL_SETS, "demo-kafka"), other);
+    is(&world, "Ready", "True", "Succeeded");
+}
+
 #[tokio::test]
 async fn a_second_tenant_in_a_dedicated_region_is_refused_with_its_reason() {
     let mut world = World::new().await;

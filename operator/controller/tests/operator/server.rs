@@ -365,11 +365,19 @@ impl State {
 
     fn answer_list(&self, target: &Target, query: &BTreeMap<String, String>) -> Response<Reply> {
         let selector = query.get("labelSelector").map_or("", String::as_str);
-        let items: Vec<&Value> = self
+        // As a real one does: the list says once what its items are, and they do not.
+        let untyped = |stored: &Stored| {
+            let mut body = stored.body.clone();
+            let fields = body.as_object_mut().unwrap();
+            fields.remove("apiVersion");
+            fields.remove("kind");
+            body
+        };
+        let items: Vec<Value> = self
             .objects
             .iter()
             .filter(|(at, stored)| target.admits(at) && selected(&stored.body, selector))
-            .map(|(_, stored)| &stored.body)
+            .map(|(_, stored)| untyped(stored))
             .collect();
         success(
             200,
@@ -585,17 +593,21 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// `key=value` selectors only: the operator has no other.
+/// `key=value` and `key!=value`: the operator has no other selectors.
 fn selected(body: &Value, selector: &str) -> bool {
     selector.split(',').filter(|term| !term.is_empty()).all(|term| {
         let (key, value) = term.split_once('=').unwrap();
-        body["metadata"]["labels"][key].as_str() == Some(value)
+        match key.strip_suffix('!') {
+            Some(key) => body["metadata"]["labels"][key].as_str() != Some(value),
+            None => body["metadata"]["labels"][key].as_str() == Some(value),
+        }
     })
 }
 
 fn form(query: &str) -> BTreeMap<String, String> {
-    let decode =
-        |text: &str| text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace('+', " ");
+    let decode = |text: &str| {
+        text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace("%21", "!").replace('+', " ")
+    };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())

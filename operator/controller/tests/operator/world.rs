@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::PartialObjectMeta;
 use kube::core::{DeserializeGuard, DynamicObject};
 use kube::runtime::events::{Recorder, Reporter};
@@ -18,6 +18,7 @@ use meridian_operator::client::Guard;
 use meridian_operator::context::{Context, Memory, Pace};
 use meridian_operator::control::ControlPort;
 use meridian_operator::fence::Fence;
+use meridian_operator::foreign_secrets::ForeignSecrets;
 use meridian_operator::metrics::Metrics;
 use meridian_operator::{entries, region};
 use serde::de::DeserializeOwned;
@@ -155,15 +156,20 @@ impl World {
 
     /// Fills the caches with what the server has now.
     fn look(&mut self) {
-        let Writers { regions, meters, plans, tenants, namespaces, objects } = &mut self.writers;
+        let Writers { regions, meters, plans, tenants, namespaces, foreign_secrets, objects } =
+            &mut self.writers;
         fill(regions, typed::<DeserializeGuard<BillingRegion>>(&self.server.list(REGIONS)));
         fill(meters, typed::<DeserializeGuard<Meter>>(&self.server.list(METERS)));
         fill(plans, typed::<DeserializeGuard<Plan>>(&self.server.list(PLANS)));
         fill(tenants, typed::<DeserializeGuard<Tenant>>(&self.server.list(TENANTS)));
         fill(namespaces, typed::<PartialObjectMeta<Namespace>>(&self.server.list("api/v1/namespaces")));
+        let ours = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/part-of"] == "meridian";
+        let mut secrets = self.server.list(&api(Kind::Secret));
+        secrets.retain(|secret| !ours(secret));
+        fill(foreign_secrets, typed::<PartialObjectMeta<Secret>>(&secrets));
         for (kind, writer) in objects {
             let mut found = self.server.list(&api(*kind));
-            found.retain(|object| object["metadata"]["labels"]["app.kubernetes.io/part-of"] == "meridian");
+            found.retain(ours);
             fill(writer, typed::<DynamicObject>(&found));
         }
     }
@@ -227,6 +233,7 @@ fn process(
         control: ControlPort::new(url, fence.clone()).unwrap(),
         pace,
         memory: Memory::default(),
+        foreign_secrets: ForeignSecrets::default(),
     };
     (Arc::new(context), writers)
 }
