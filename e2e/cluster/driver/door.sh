@@ -41,7 +41,7 @@ free_slot() {
     networks "$candidate"
     unrouted "$node_net.0/24" && unrouted "$service_cidr" && unrouted "$pod_net.0.0/16" && echo "$candidate" && return
   done
-  die "no free networks for cluster $cluster: $slots clusters are up, or the host routes 10.99, 10.96 or 10.229-244 elsewhere (see: ip route)"
+  fail "no free networks for cluster $cluster: $slots clusters are up, or the host routes 10.99, 10.96 or 10.229-244 elsewhere (see: ip route)"
 }
 
 # unrouted NETWORK: does the host route neither it, nor a part of it, nor all of it

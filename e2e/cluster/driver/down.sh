@@ -21,10 +21,10 @@ tear_down() {
   [ ! -e "$home/settings" ] || settings "$home"
   # The door of a cluster that died went with it; one of that name is another's.
   if alive "$home"; then
-    close_door || die "cannot remove the network device $door; try: ip link delete $door"
+    close_door || fail "cannot remove the network device $door; try: ip link delete $door"
     kill_init
   fi
-  remove_cgroup "$cgroup" || die "processes of cluster $cluster are left in its cgroup; end them, then: $0 down"
+  remove_cgroup "$cgroup" || fail "processes of cluster $cluster are left in its cgroup; end them, then: $0 down"
   rm -rf --one-file-system "$home"
 }
 
@@ -39,7 +39,7 @@ kill_init() {
     runs "$pid" || runs "$parent" || return 0
     sleep 0.05
   done
-  die "process $pid of cluster $cluster does not end; is something of it stuck in the kernel? See: ps -o pid,stat,wchan,args --ppid $pid"
+  fail "process $pid of cluster $cluster does not end; is something of it stuck in the kernel? See: ps -o pid,stat,wchan,args --ppid $pid"
 }
 
 # runs PID: not if it only waits for its parent to take notice of its end.

@@ -18,7 +18,7 @@ build_helm() {
     need_go
     rm -rf "$dir.new"
     mkdir "$dir.new"
-    step "compile helm" -- compile_helm "$dir.new/helm"
+    step "compile helm" compile_helm "$dir.new/helm"
     mv "$dir.new" "$dir"
     say "Built in $(took "$from"): $dir/helm"
   fi

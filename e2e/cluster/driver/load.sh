@@ -8,11 +8,11 @@ digest_label=meridian.local/digest
 # load ARCHIVE...
 load() {
   local archive n
-  [ $# -gt 0 ] || die "usage: cluster load ARCHIVE.tar..."
+  [ $# -gt 0 ] || fail "usage: cluster load ARCHIVE.tar..."
   need_up
-  [ "$tier" = full ] || die "cluster $cluster has no nodes to load images into: it was started with --control-plane-only"
+  [ "$tier" = full ] || fail "cluster $cluster has no nodes to load images into: it was started with --control-plane-only"
   for archive; do
-    [ -r "$archive" ] || die "there is no archive $archive"
+    [ -r "$archive" ] || fail "there is no archive $archive"
     for n in $(seq 0 $((nodes - 1))); do
       load_into "$n" "$archive"
     done
@@ -23,8 +23,8 @@ load() {
 load_into() {
   local n=$1 archive=$2 from images present reference digest missing=0 log=$home/log/load.log
   from=$(now)
-  images=$("$program/meridian-cluster" image list "$archive") || die "$archive is not an archive of images"
-  present=$(inside_node "$n" ctr -n k8s.io images list) || die "containerd of node$n does not answer; see $home/log/node$n-containerd.log"
+  images=$("$program/meridian-cluster" image list "$archive") || fail "$archive is not an archive of images"
+  present=$(inside_node "$n" ctr -n k8s.io images list) || fail "containerd of node$n does not answer; see $home/log/node$n-containerd.log"
   while read -r reference digest; do
     is_present "$present" "$reference" "$digest" || missing=1
   done <<< "$images"
@@ -34,10 +34,10 @@ load_into() {
   fi
   "$program/meridian-cluster" image stream "$archive" |
     inside_node "$n" ctr -n k8s.io images import - > "$log" 2>&1 ||
-    { tail_of "$log"; die "node$n could not import $archive"; }
+    { tail_of "$log"; fail "node$n could not import $archive"; }
   while read -r reference digest; do
     inside_node "$n" ctr -n k8s.io images label "$reference" "$digest_label=$digest" > "$log" 2>&1 ||
-      { tail_of "$log"; die "node$n imported $archive, but not as $reference"; }
+      { tail_of "$log"; fail "node$n imported $archive, but not as $reference"; }
   done <<< "$images"
   say "  node$n imported $(references "$images"): $(took "$from")"
 }

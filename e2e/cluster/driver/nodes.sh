@@ -6,12 +6,12 @@
 a_further_node() {
   need_up
   [[ ${1:-} =~ ^[1-9]$ ]] && [ "$1" -lt "$nodes" ] ||
-    die "name a node from 1 to $((nodes - 1)); start the cluster with more by: up --nodes N"
+    fail "name a node from 1 to $((nodes - 1)); start the cluster with more by: up --nodes N"
 }
 
 stop_node() {
   a_further_node "$@"
-  node_runs "$1" || die "node$1 is not running"
+  node_runs "$1" || fail "node$1 is not running"
   # The pid counts in the cluster's pid namespace: never use it on the host.
   inside kill -9 "$(cat "$home/node$1/init.pid")"
   eventually_gone "$1"
@@ -20,12 +20,12 @@ stop_node() {
 
 start_node() {
   a_further_node "$@"
-  ! node_runs "$1" || die "node$1 is running"
+  ! node_runs "$1" || fail "node$1 is running"
   # On its old state the kubelet would find pods that are elsewhere by now.
-  remove_cgroup "$cgroup/node$1" || die "processes of node$1 are left in its cgroup"
+  remove_cgroup "$cgroup/node$1" || fail "processes of node$1 are left in its cgroup"
   rm -rf --one-file-system "${home:?}/node$1"
   inside "$home/scripts/join.sh" "$home" "$1" < /dev/null > "$home/log/join.log" 2>&1 ||
-    { tail_of "$home/log/join.log"; die "node$1 did not start"; }
+    { tail_of "$home/log/join.log"; fail "node$1 did not start"; }
   say "node$1 starts; wait for it with: $0 kubectl wait --for=condition=Ready node/node$1"
 }
 
@@ -41,5 +41,5 @@ eventually_gone() {
     node_runs "$1" || return 0
     sleep 0.05
   done
-  die "node$1 does not end; see $home/log/node$1.log"
+  fail "node$1 does not end; see $home/log/node$1.log"
 }

@@ -52,9 +52,9 @@ lock() {
 need_up() {
   case $(condition) in
     up) settings "$home" ;;
-    starting) die "cluster $cluster is starting; wait for it with: $0 up" ;;
-    failed) die "cluster $cluster did not become ready; see $home/log, then: $0 down" ;;
-    *) die "cluster $cluster is not up; start it with: $0 up" ;;
+    starting) fail "cluster $cluster is starting; wait for it with: $0 up" ;;
+    failed) fail "cluster $cluster did not become ready; see $home/log, then: $0 down" ;;
+    *) fail "cluster $cluster is not up; start it with: $0 up" ;;
   esac
 }
 

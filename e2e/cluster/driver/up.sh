@@ -11,12 +11,12 @@ up() {
       --nodes) nodes=${2:-} && shift ;;
       --nodes=*) nodes=${1#*=} ;;
       --control-plane-only) tier=control-plane ;;
-      *) die "$1 is not known; $up_usage" ;;
+      *) fail "$1 is not known; $up_usage" ;;
     esac
     shift
   done
-  [[ $nodes =~ ^[1-9]$ ]] || die "--nodes takes 1 to 9; $up_usage"
-  [ "$(id -u)" = 0 ] || die "a cluster needs root: it makes namespaces, a network device and cgroups"
+  [[ $nodes =~ ^[1-9]$ ]] || fail "--nodes takes 1 to 9; $up_usage"
+  [ "$(id -u)" = 0 ] || fail "a cluster needs root: it makes namespaces, a network device and cgroups"
   need_packages "${cluster_packages[@]}"
   mkdir -p "$clusters"
   bring_up "$tier" "$nodes"
@@ -55,7 +55,7 @@ same_shape() {
   local tier_wanted=$1 nodes_wanted=$2
   settings "$home"
   [ "$tier" = "$tier_wanted" ] && [ "$nodes" = "$nodes_wanted" ] ||
-    die "cluster $cluster already runs as $tier with $nodes node(s); take it down first: $0 down (or name another with MERIDIAN_CLUSTER)"
+    fail "cluster $cluster already runs as $tier with $nodes node(s); take it down first: $0 down (or name another with MERIDIAN_CLUSTER)"
 }
 
 # launch TIER NODES: starts PID 1 of the cluster; it does the rest on its own.
@@ -111,7 +111,7 @@ follow() {
 gave_up() {
   tail_of "$home/log/$2.log"
   if [ -s "$home/restarts" ]; then tail_of "$home/restarts"; fi
-  die "cluster $cluster did not start: $1. Its logs are in $home/log; remove it with: $0 down"
+  fail "cluster $cluster did not start: $1. Its logs are in $home/log; remove it with: $0 down"
 }
 
 # write_kubeconfig: for the host. Written last: who finds it can use it.

@@ -13,7 +13,7 @@ mod region;
 mod stores;
 mod wait;
 
-pub use faults::{kill_container, scale};
+pub use faults::{give_back, kill_container, take_away};
 pub use kubectl::{Kubectl, kubectl};
 pub use ledger::{Ledger, Load, event};
 pub use namespace::TestNamespace;

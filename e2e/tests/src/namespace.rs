@@ -7,7 +7,8 @@ use anyhow::Context;
 use crate::kubectl::{Kubectl, kubectl};
 
 /// Deleted on [`TestNamespace::done`]. Dropped without that (the test failed), everything that helps to find out why
-/// is written to `MERIDIAN_E2E_DUMPS` (default: `e2e-dumps` in the temporary directory).
+/// is written to `MERIDIAN_E2E_DUMPS` (default: `e2e-dumps` in the temporary directory), and it goes away all the same
+/// unless `MERIDIAN_E2E_KEEP` is set.
 pub struct TestNamespace {
     pub kubectl: Kubectl,
     name: String,
@@ -54,6 +55,22 @@ impl Drop for TestNamespace {
         if !self.passed {
             let directory = dump(&self.name);
             eprintln!("state of namespace {} at the failure: {}", self.name, directory.display());
+            // A node has room for two regions: what failed must not take it from the tests that follow.
+            if std::env::var_os("MERIDIAN_E2E_KEEP").is_none() {
+                remove(&self.name);
+            }
+        }
+    }
+}
+
+fn remove(namespace: &str) {
+    let binary = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    for args in [
+        &["-n", namespace, "delete", "tnt,mtr,bplan,br", "--all", "--timeout=60s"][..],
+        &["delete", "namespace", namespace, "--timeout=60s"][..],
+    ] {
+        if let Err(error) = BlockingCommand::new(&binary).args(args).output() {
+            eprintln!("namespace {namespace} is left behind: {error}");
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct ClickHouse {
 impl ClickHouse {
     pub async fn open(region: &Region) -> anyhow::Result<Self> {
         let service = format!("svc/{}-clickhouse", region.name);
-        let secret = format!("{}-clickhouse", region.name);
+        let secret = format!("{}-clickhouse-credentials", region.name);
         let k = Kubectl::new(&region.namespace);
         Ok(Self {
             forward: Forward::open(&region.namespace, &service, 8123).await?,

@@ -135,7 +135,7 @@ impl Worker {
                 }
                 Err(StoreFailure::ClickHouse(error)) => {
                     self.metrics.step_failed("insert");
-                    self.clickhouse_health.set_failing(error.to_string());
+                    self.clickhouse_health.set_failing(chain(&error));
                     tracing::warn!(partition = self.assignment.partition, error = %chain(&error), "rows cannot be stored; trying again");
                 }
             }

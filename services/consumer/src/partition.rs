@@ -230,7 +230,7 @@ impl Worker {
                     all.insert(meters.hash().to_owned());
                 }
                 Err(error) => {
-                    self.clickhouse_health.set_failing(error.to_string());
+                    self.clickhouse_health.set_failing(chain(&error));
                     tracing::warn!(error = %chain(&error), "the meters cannot be kept in ClickHouse; trying again");
                     self.wait(&mut pause).await?;
                 }

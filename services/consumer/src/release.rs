@@ -121,7 +121,7 @@ impl Worker {
             match self.store.release_candidates(&query).await {
                 Ok(candidates) => return Ok(candidates),
                 Err(error) => {
-                    self.clickhouse_health.set_failing(error.to_string());
+                    self.clickhouse_health.set_failing(chain(&error));
                     tracing::warn!(error = %chain(&error), "the quarantine cannot be read; trying again");
                 }
             }

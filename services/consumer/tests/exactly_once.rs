@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod proxy;
+#[path = "../../../e2e/stores/tls_front.rs"]
+mod tls;
 mod world;
 
 use std::{process::Command, time::Duration};
@@ -196,6 +198,27 @@ async fn a_lost_reply_stores_nothing_twice() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.is_exact(1_200).await;
     assert!(proxy.lost() >= 9, "only {} replies were lost", proxy.lost());
+    world.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clickhouse_over_https_needs_a_certificate_that_is_trusted() {
+    let world = World::make("https").await;
+    let front = tls::Front::of(&variable("MERIDIAN_CLICKHOUSE_URL")).await;
+    let url = format!("https://localhost:{}", front.port);
+    let stranger = world.consumer().set("MERIDIAN_CLICKHOUSE_URL", &url).start(1);
+    world.produce(&world.calls(0..500)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.count("raw_events").await, 0, "stored through a certificate that nobody vouches for");
+    assert!(stranger.said("UnknownIssuer"), "the log names the reason");
+    drop(stranger);
+    let _consumer = world
+        .consumer()
+        .set("MERIDIAN_CLICKHOUSE_URL", &url)
+        .set("SSL_CERT_FILE", front.ca.display())
+        .start(1);
+    world.reaches("raw_events", 500, SOON).await;
+    world.is_exact(500).await;
     world.drop().await;
 }
 

@@ -19,6 +19,8 @@ pub struct Health {
     draining: Arc<AtomicBool>,
 }
 
+const NOT_CHECKED: &str = "not checked yet";
+
 #[derive(Clone)]
 struct Flag {
     gates: bool,
@@ -63,7 +65,7 @@ impl Health {
     }
 
     fn register(&self, name: &str, gates: bool) -> HealthFlag {
-        let flag = Flag { gates, failing: Some("not checked yet".to_owned()) };
+        let flag = Flag { gates, failing: Some(NOT_CHECKED.to_owned()) };
         self.lock().insert(name.to_owned(), flag);
         HealthFlag { name: name.to_owned(), health: self.clone() }
     }
@@ -91,6 +93,9 @@ impl HealthFlag {
         match (was, failing) {
             (Some(_), None) => tracing::info!(check = self.name, "healthy"),
             (None, Some(reason)) => tracing::warn!(check = self.name, reason, "unhealthy"),
+            (Some(was), Some(reason)) if was == NOT_CHECKED => {
+                tracing::warn!(check = self.name, reason, "unhealthy from the start");
+            }
             _ => {}
         }
     }

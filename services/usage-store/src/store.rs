@@ -17,7 +17,7 @@ pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(65);
 /// Where ClickHouse is.
 #[derive(Clone)]
 pub struct ClickHouseOptions {
-    /// `http://host:8123`
+    /// `http://host:8123`, or `https://host:8443`: the server's certificate must be signed by one of the system's authorities.
     pub url: String,
     pub database: String,
     pub user: String,

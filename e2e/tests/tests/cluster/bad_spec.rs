@@ -33,7 +33,7 @@ async fn a_bad_spec_shows_its_reason_within_seconds() -> anyhow::Result<()> {
     let refused = k.apply(both).await.err().map(|e| e.to_string()).unwrap_or_default();
     ensure!(refused.contains("redis"), "two ways to run a store are refused by the API server: {refused}");
 
-    let missing = "apiVersion: billing.meridian.dev/v1alpha1\nkind: BillingRegion\nmetadata: {name: bad}\nspec:\n  location: eu-central-1\n  deletionPolicy: Delete\n  stores: {redis: {external: {host: redis.example, credentialsSecretRef: {name: not-there}}}}\n";
+    let missing = "apiVersion: billing.meridian.dev/v1alpha1\nkind: BillingRegion\nmetadata: {name: bad}\nspec:\n  location: eu-central-1\n  profile: Dev\n  deletionPolicy: Delete\n  stores: {redis: {external: {host: redis.example, credentialsSecretRef: {name: not-there}}}}\n";
     k.apply(missing).await?;
     eventually("the region names the missing Secret", Limit::seconds(SECONDS), async || {
         let (status, reason, message) = k.condition("br", "bad", "Ready").await?;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
-use meridian_e2e::{ClickHouse, Limit, Load, Region, RegionSpec, TestNamespace, eventually, scale};
+use meridian_e2e::{ClickHouse, Limit, Load, Region, RegionSpec, TestNamespace, give_back, take_away};
 
 use super::every_acked_event_is_stored_once;
 
@@ -14,16 +14,7 @@ async fn clickhouse_gone_for_a_minute_delays_and_loses_nothing() -> anyhow::Resu
     let region = Arc::new(Region::up(&ns, &RegionSpec::default()).await?);
     let k = &ns.kubectl;
     let load = Load::start(region.clone(), "ch", 100, Duration::from_millis(100));
-    // Paused, the operator leaves the outage alone; resumed, it ends it: drift is corrected.
-    k.run(&["patch", "br", "demo", "--type=merge", "-p", r#"{"spec":{"paused":true}}"#]).await?;
-    eventually("the operator has seen the pause", Limit::seconds(30), async || {
-        let region = k.get("br", "demo").await?;
-        ensure!(region["status"]["observedGeneration"] == region["metadata"]["generation"]);
-        Ok(())
-    })
-    .await?;
-    scale(k, "statefulset/demo-clickhouse", 0).await?;
-    k.run(&["wait", "--for=delete", "pod/demo-clickhouse-0", "--timeout=60s"]).await?;
+    take_away(k, "clickhouse").await?;
     let before = load.acked();
     tokio::time::sleep(Duration::from_secs(60)).await; // The outage itself: a minute, as the claim says.
     let during = load.acked() - before;
@@ -33,13 +24,7 @@ async fn clickhouse_gone_for_a_minute_delays_and_loses_nothing() -> anyhow::Resu
         "ingest does not need ClickHouse, yet {} batches were degraded",
         load.degraded()
     );
-    k.run(&["patch", "br", "demo", "--type=merge", "-p", r#"{"spec":{"paused":false}}"#]).await?;
-    eventually("ClickHouse is back", Limit::seconds(90), async || {
-        let sts = k.get("statefulset", "demo-clickhouse").await?;
-        ensure!(sts["status"]["readyReplicas"] == 1, "{}", sts["status"]);
-        Ok(())
-    })
-    .await?;
+    give_back(k, "clickhouse").await?;
     let ledger = load.stop().await?;
     println!("    {during} events acknowledged while ClickHouse was gone");
     let clickhouse = ClickHouse::open(&region).await?;

@@ -4,7 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
-use meridian_e2e::{ClickHouse, Limit, Load, Region, RegionSpec, TestNamespace, eventually, scale};
+use meridian_e2e::{
+    ClickHouse, Limit, Load, Region, RegionSpec, TestNamespace, eventually, give_back, take_away,
+};
 
 use super::every_acked_event_is_stored_once;
 
@@ -19,27 +21,13 @@ async fn kafka_gone_for_a_minute_degrades_acks_and_loses_nothing() -> anyhow::Re
         Ok(())
     })
     .await?;
-    k.run(&["patch", "br", "demo", "--type=merge", "-p", r#"{"spec":{"paused":true}}"#]).await?;
-    eventually("the operator has seen the pause", Limit::seconds(30), async || {
-        let region = k.get("br", "demo").await?;
-        ensure!(region["status"]["observedGeneration"] == region["metadata"]["generation"]);
-        Ok(())
-    })
-    .await?;
-    scale(k, "statefulset/demo-kafka", 0).await?;
-    k.run(&["wait", "--for=delete", "pod/demo-kafka-0", "--timeout=90s"]).await?;
+    take_away(k, "kafka").await?;
     let before = (load.acked(), load.degraded());
     tokio::time::sleep(Duration::from_secs(60)).await; // The outage itself: a minute, as the claim says.
     let (acked, degraded) = (load.acked() - before.0, load.degraded() - before.1);
     ensure!(acked > 1000, "only {acked} events were acknowledged while Kafka was gone");
     ensure!(degraded > 0, "acknowledgements without Kafka must say that they are degraded");
-    k.run(&["patch", "br", "demo", "--type=merge", "-p", r#"{"spec":{"paused":false}}"#]).await?;
-    eventually("Kafka is back", Limit::seconds(120), async || {
-        let sts = k.get("statefulset", "demo-kafka").await?;
-        ensure!(sts["status"]["readyReplicas"] == 1, "{}", sts["status"]);
-        Ok(())
-    })
-    .await?;
+    give_back(k, "kafka").await?;
     let ledger = load.stop().await?;
     println!("    {acked} events acknowledged while Kafka was gone, {degraded} batches degraded");
     let clickhouse = ClickHouse::open(&region).await?;

@@ -16,4 +16,6 @@ mod client;
 mod faults;
 mod kafka;
 mod refusals;
+#[path = "../../../../e2e/stores/tls_front.rs"]
+mod tls;
 mod world;

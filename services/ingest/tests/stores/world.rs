@@ -160,6 +160,14 @@ impl World {
         reqwest::get(&url).await.unwrap().text().await.unwrap()
     }
 
+    /// Whether a check of `/readyz` passes.
+    pub async fn healthy(&self, check: &str) -> bool {
+        let url = format!("http://{}/readyz", self.environment["MERIDIAN_ADMIN_LISTEN"]);
+        let report: serde_json::Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().any(|found| found["name"] == check && found["failing"].is_null())
+    }
+
     pub fn ingest_pid(&self) -> u32 {
         self.ingest.as_ref().unwrap().id()
     }

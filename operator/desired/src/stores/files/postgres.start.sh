@@ -1,4 +1,6 @@
 set -eu
+# As PID 1 a shell ignores what it has no trap for: a pod deleted while it starts would sit out its grace period.
+trap "exit 143" TERM
 umask 077
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # Into a side directory first: a crash in the middle must not leave a half-made cluster that looks whole.
