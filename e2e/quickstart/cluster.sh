@@ -19,6 +19,7 @@ tools() {
 # cluster: ours, or the one that --context names.
 cluster() {
   if [ -n "$context" ]; then
+    command -v kubectl >/dev/null || e2e/cluster/build >/dev/null
     kubectl_on() { kubectl --context "$context" "$@"; }
     helm_on() { helm --kube-context "$context" "$@"; }
     step "cluster $context answers" kubectl_on get --raw /readyz
@@ -56,8 +57,11 @@ share_kubeconfig() {
 
 # images: built here, and brought into the cluster.
 images() {
+  if [ -z "$load" ]; then
+    say "  --load is not given: the cluster pulls the images that charts/meridian/values.yaml names"
+    return
+  fi
   e2e/images/build
-  [ -n "$load" ] || { say "  --load is not given: the cluster pulls the images that charts/meridian/values.yaml names" && return; }
   local name
   for name in meridian postgres clickhouse kafka redis buffer objectstore temporal; do
     # shellcheck disable=SC2086 # a command with its arguments

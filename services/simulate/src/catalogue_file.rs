@@ -1,0 +1,168 @@
+//! The YAML documents of a catalogue: the same that `kubectl apply` takes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use meridian_billing::{
+    catalogue::{MeterSpec, NameRef, PlanSpec, SpecError},
+    ids::{MeterName, PlanName},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::SimulateError;
+
+const GROUP: &str = "billing.meridian.dev/";
+
+/// What a simulation bills by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue {
+    pub plan: PlanName,
+    pub plan_spec: PlanSpec,
+    pub meters: BTreeMap<MeterName, MeterSpec>,
+    pub subscription: Option<SubscriptionSpec>,
+}
+
+/// `Subscription.spec`: when a plan is billed, and by which calendar.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubscriptionSpec {
+    pub plan_ref: NameRef,
+    pub start: Timestamp,
+    /// The first instant that is no longer billed. Absent: it goes on.
+    #[serde(default)]
+    pub end: Option<Timestamp>,
+    /// An IANA name.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    #[serde(default)]
+    pub anchor: AnchorSpec,
+}
+
+/// Where periods begin: at the calendar's boundaries, or at the day and time of the subscription's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum AnchorSpec {
+    #[default]
+    Calendar,
+    Anniversary,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+impl Catalogue {
+    /// Reads documents as YAML has them. Other kinds of Meridian and of Kubernetes say nothing about amounts and are passed
+    /// over, so that a folder that is applied to a cluster can be simulated as it is.
+    pub fn read(documents: Vec<Value>) -> Result<Self, SimulateError> {
+        let (mut plans, mut meters, mut subscriptions) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for (index, value) in documents.into_iter().enumerate().filter(|(_, value)| !value.is_null()) {
+            let document: Document = serde_json::from_value(value)
+                .map_err(|error| SimulateError::new(format!("document {}", index + 1), error))?;
+            let Document { api_version, kind, metadata: Metadata { name }, spec } = document;
+            let place = format!("{kind} {name}");
+            if !api_version.starts_with(GROUP) {
+                continue;
+            }
+            match kind.as_str() {
+                "Plan" => {
+                    let plan = PlanSpec::from_json(&spec).map_err(|error| below(&place, &error))?;
+                    let name = PlanName::new(name).map_err(|error| in_metadata(&place, error.problem))?;
+                    once(plans.insert(name, plan).is_none(), &place)?;
+                }
+                "Meter" => {
+                    let meter = MeterSpec::from_json(&spec).map_err(|error| below(&place, &error))?;
+                    let name = MeterName::new(name).map_err(|error| in_metadata(&place, error.problem))?;
+                    once(meters.insert(name, meter).is_none(), &place)?;
+                }
+                "Subscription" => {
+                    let spec: SubscriptionSpec =
+                        serde_path_to_error::deserialize(&spec).map_err(|error| {
+                            SimulateError::new(format!("{place}: spec.{}", error.path()), error.inner())
+                        })?;
+                    subscriptions.push((place, spec));
+                }
+                "BillingRegion" | "Tenant" => {}
+                _ => {
+                    let known = "Plan, Meter and Subscription are simulated; BillingRegion and Tenant are passed over";
+                    return Err(SimulateError::new(format!("{place}: kind"), known));
+                }
+            }
+        }
+        Self::of(plans, meters, subscriptions)
+    }
+
+    /// One plan by itself: its document, or nothing but its spec.
+    pub fn of_plan(document: Value) -> Result<Self, SimulateError> {
+        if document.get("kind").is_some() {
+            return Self::read(vec![document]);
+        }
+        let plan_spec = PlanSpec::from_json(&document)
+            .map_err(|SpecError { field, detail, .. }| SimulateError::new(field, detail))?;
+        let plan = PlanName::new("plan").map_err(|error| SimulateError::new("", error.problem))?;
+        Ok(Self { plan, plan_spec, meters: BTreeMap::new(), subscription: None })
+    }
+
+    fn of(
+        mut plans: BTreeMap<PlanName, PlanSpec>,
+        meters: BTreeMap<MeterName, MeterSpec>,
+        mut subscriptions: Vec<(String, SubscriptionSpec)>,
+    ) -> Result<Self, SimulateError> {
+        let subscription = subscriptions.pop();
+        if let Some((place, _)) = subscriptions.first() {
+            return Err(SimulateError::new(place, "one Subscription is simulated at a time"));
+        }
+        let names: Vec<&str> = plans.keys().map(PlanName::as_str).collect();
+        let (field, wanted) = match (&subscription, names.as_slice()) {
+            (Some((place, spec)), _) => (format!("{place}: spec.planRef"), spec.plan_ref.name.clone()),
+            (None, [one]) => ("Plan".to_owned(), (*one).to_owned()),
+            (None, []) => return Err(SimulateError::new("Plan", "no document is a Plan")),
+            (None, several) => {
+                let choice = format!(
+                    "there are {}: add a Subscription whose planRef names one of them",
+                    several.join(", ")
+                );
+                return Err(SimulateError::new("Plan", choice));
+            }
+        };
+        let found = PlanName::new(wanted.as_str()).ok().and_then(|name| plans.remove_entry(&name));
+        let (plan, plan_spec) = found
+            .ok_or_else(|| SimulateError::new(field, format!("there is no Plan {wanted:?} in the file")))?;
+        Ok(Self { plan, plan_spec, meters, subscription: subscription.map(|(_, spec)| spec) })
+    }
+}
+
+fn below(place: &str, error: &SpecError) -> SimulateError {
+    let field = match error.field.as_str() {
+        "" => format!("{place}: spec"),
+        field => format!("{place}: spec.{field}"),
+    };
+    SimulateError::new(field, &error.detail)
+}
+
+fn in_metadata(place: &str, problem: &str) -> SimulateError {
+    SimulateError::new(format!("{place}: metadata.name"), problem)
+}
+
+fn once(new: bool, place: &str) -> Result<(), SimulateError> {
+    if new { Ok(()) } else { Err(SimulateError::new(place, "is in the file twice")) }
+}

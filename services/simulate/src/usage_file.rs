@@ -1,0 +1,175 @@
+//! Usage as JSON: for each meter a quantity, or events, or buckets.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use meridian_billing::{
+    catalogue::MeterSpec,
+    decimal::{Decimal, Quantity},
+    event::{UsageEvent, parse_time},
+    ids::{CustomerKey, MeterName, ProjectId, TenantId},
+    meter::{Contribution, quantity_of},
+    properties,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::SimulateError;
+
+/// The usage of one meter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeterUsage {
+    pub meter: MeterName,
+    /// Where it stands in the file: `usage[2]`.
+    pub place: String,
+    pub kind: UsageKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsageKind {
+    /// What the meter counted in the one period that is simulated.
+    Quantity(Quantity),
+    /// What each event or bucket adds, and when. Events that the meter's filters leave out are not here.
+    Contributions(Vec<(Option<Timestamp>, Contribution)>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry<'a> {
+    meter: String,
+    #[serde(borrow, default)]
+    quantity: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    events: Option<Vec<Event<'a>>>,
+    #[serde(borrow, default)]
+    buckets: Option<Vec<Bucket<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event<'a> {
+    #[serde(borrow, default)]
+    time: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    properties: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bucket<'a> {
+    start: Timestamp,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(default)]
+    group: BTreeMap<String, String>,
+}
+
+/// Reads the whole file. Events are counted by their meter's own rules, so `meters` must hold it.
+pub fn read(text: &str, meters: &BTreeMap<MeterName, MeterSpec>) -> Result<Vec<MeterUsage>, SimulateError> {
+    let entries: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| SimulateError::new("usage", error))?;
+    entries.into_iter().enumerate().map(|(index, entry)| read_entry(index, entry.get(), meters)).collect()
+}
+
+fn read_entry(
+    index: usize,
+    text: &str,
+    meters: &BTreeMap<MeterName, MeterSpec>,
+) -> Result<MeterUsage, SimulateError> {
+    let place = format!("usage[{index}]");
+    let entry: Entry<'_> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
+        .map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { place.clone() } else { format!("{place}.{path}") };
+            SimulateError::new(field, error.into_inner())
+        })?;
+    let meter = MeterName::new(entry.meter)
+        .map_err(|error| SimulateError::new(format!("{place}.meter"), error.problem))?;
+    let spec = || {
+        meters.get(&meter).ok_or_else(|| {
+            let problem =
+                format!("there is no Meter {meter} in the file, and only it says what counts: add it, or give a quantity");
+            SimulateError::new(format!("{place}.meter"), problem)
+        })
+    };
+    let kind = match (entry.quantity, entry.events, entry.buckets) {
+        (Some(quantity), None, None) => {
+            UsageKind::Quantity(number(&format!("{place}.quantity"), quantity.get())?)
+        }
+        (None, Some(events), None) => UsageKind::Contributions(count(&place, &events, spec()?)?),
+        (None, None, Some(buckets)) => UsageKind::Contributions(sum_up(&place, buckets, spec()?)?),
+        _ => return Err(SimulateError::new(place, "give one of quantity, events and buckets")),
+    };
+    Ok(MeterUsage { meter, place, kind })
+}
+
+/// A decimal as a string or a JSON number, exact either way.
+fn number(field: &str, json: &str) -> Result<Quantity, SimulateError> {
+    let text = match serde_json::from_str::<String>(json) {
+        Ok(text) => text,
+        Err(_) => json.to_owned(),
+    };
+    let decimal = Decimal::parse_scientific(text.trim())
+        .map_err(|error| SimulateError::new(field, format!("{json}: {error}")))?;
+    if decimal.is_negative() {
+        return Err(SimulateError::new(field, format!("{json}: usage must not be negative")));
+    }
+    Ok(Quantity(decimal))
+}
+
+type Contributions = Vec<(Option<Timestamp>, Contribution)>;
+
+fn count(place: &str, events: &[Event<'_>], meter: &MeterSpec) -> Result<Contributions, SimulateError> {
+    let mut counted = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        let place = format!("{place}.events[{index}]");
+        let time_us = event
+            .time
+            .map(|time| parse_time(time.get()))
+            .transpose()
+            .map_err(|error| SimulateError::new(format!("{place}.time"), error.detail))?;
+        let time = time_us
+            .map(Timestamp::from_microsecond)
+            .transpose()
+            .map_err(|error| SimulateError::new(format!("{place}.time"), error))?;
+        let properties = match event.properties {
+            Some(object) => properties::from_json(object.get())
+                .map_err(|error| SimulateError::new(format!("{place}.{}", error.field()), &error))?,
+            None => BTreeMap::new(),
+        };
+        let event = UsageEvent {
+            tenant: TenantId::new("simulation").map_err(|error| SimulateError::new(&place, error.problem))?,
+            project: ProjectId::default_project(),
+            source: String::new(),
+            id: String::new(),
+            event_type: meter.event_type.clone(),
+            customer: CustomerKey::tenant_itself(),
+            time_us: time_us.unwrap_or_default(),
+            received_at_us: time_us.unwrap_or_default(),
+            properties,
+        };
+        let contribution = quantity_of(meter, &event)
+            .map_err(|reason| SimulateError::new(format!("{place}.properties"), reason))?;
+        counted.extend(contribution.map(|contribution| (time, contribution)));
+    }
+    Ok(counted)
+}
+
+/// A bucket is what its meter made of the events of some time: it adds to the period by the same law.
+fn sum_up(place: &str, buckets: Vec<Bucket<'_>>, meter: &MeterSpec) -> Result<Contributions, SimulateError> {
+    use meridian_billing::catalogue::AggregationKind::{Count, Max, Sum, UniqueCount};
+    match meter.aggregation {
+        Count | Sum | Max => {}
+        UniqueCount => {
+            let problem =
+                "numbers of unique values cannot be added, one value may be in two buckets: give events";
+            return Err(SimulateError::new(format!("{place}.buckets"), problem));
+        }
+    }
+    let contribution = |(index, bucket): (usize, Bucket<'_>)| {
+        let Bucket { start, value, group } = bucket;
+        let quantity = number(&format!("{place}.buckets[{index}].value"), value.get())?;
+        Ok((Some(start), Contribution { quantity, unique_value: None, group }))
+    };
+    buckets.into_iter().enumerate().map(contribution).collect()
+}

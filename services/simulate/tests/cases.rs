@@ -1,0 +1,43 @@
+//! Each folder of `cases` is a command line with what it reads and what it prints: documentation that is run.
+//!
+//! `command` holds the arguments; `output` what is printed, or `error` what is said when it fails.
+//! `UPDATE_EXPECT=1 cargo test -p meridian-simulate` rewrites them; review the diff.
+
+use std::{fs, path::Path, process::Command};
+
+#[test]
+fn every_case_prints_what_is_written_beside_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut cases: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|case| case.is_dir());
+    cases.sort();
+    assert!(cases.len() >= 8, "{} cases in {}", cases.len(), folder.display());
+    let wrong: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn check(case: &Path) -> Result<(), String> {
+    let command =
+        fs::read_to_string(case.join("command")).map_err(|error| format!("{}: {error}", case.display()))?;
+    let output = Command::new(env!("CARGO_BIN_EXE_meridian"))
+        .args(command.split_whitespace())
+        .current_dir(case)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let (name, found) = match output.status.success() {
+        true => ("output", output.stdout),
+        false => ("error", output.stderr),
+    };
+    let found = String::from_utf8(found).map_err(|error| error.to_string())?;
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        for old in ["output", "error"] {
+            fs::remove_file(case.join(old)).ok();
+        }
+        fs::write(case.join(name), &found).map_err(|error| error.to_string())?;
+    }
+    let expected = fs::read_to_string(case.join(name)).unwrap_or_default();
+    if expected == found {
+        return Ok(());
+    }
+    Err(format!("{}: {name} is\n{found}\nand not\n{expected}", case.display()))
+}
