@@ -123,6 +123,10 @@ pub struct Price {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40), regex(pattern = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,12})?$"))]
     pub minimum: Option<String>,
+    /// The most that this price costs in a period, as a decimal string. What is beyond is taken off by a line of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40), regex(pattern = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,12})?$"))]
+    pub maximum: Option<String>,
 }
 
 /// The same amount every period.

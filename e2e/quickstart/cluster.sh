@@ -34,7 +34,10 @@ cluster() {
   share_kubeconfig
 }
 
-# share_kubeconfig: the user's own kubectl gets the context `meridian`, and a kubectl where there is none.
+# The name of our context, cluster and user in a kubeconfig.
+own=${MERIDIAN_CLUSTER:-meridian}
+
+# share_kubeconfig: the user's own kubectl gets our context, and a kubectl where there is none.
 share_kubeconfig() {
   local mine=${KUBECONFIG:-$HOME/.kube/config} merged
   mkdir -p "$(dirname "${mine%%:*}")"
@@ -42,7 +45,7 @@ share_kubeconfig() {
   # Ours first: of two entries with one name kubectl keeps the first, and ours is the one that is alive.
   KUBECONFIG=$kubeconfig:$mine kubectl config view --flatten >"$merged"
   if ! KUBECONFIG=$mine kubectl config current-context >/dev/null 2>&1; then
-    KUBECONFIG=$merged kubectl config use-context meridian >/dev/null
+    KUBECONFIG=$merged kubectl config use-context "$own" >/dev/null
   else
     KUBECONFIG=$merged kubectl config use-context "$(KUBECONFIG=$mine kubectl config current-context)" >/dev/null
   fi
@@ -52,7 +55,7 @@ share_kubeconfig() {
     ln -s "$cache/bin/kubectl" /usr/local/bin/kubectl
     say "  /usr/local/bin/kubectl is the one that came with the cluster"
   fi
-  say "  kubectl has the context «meridian» (${mine%%:*})"
+  say "  kubectl has the context «$own» (${mine%%:*})"
 }
 
 # images: built here, and brought into the cluster.
@@ -101,8 +104,8 @@ down() {
   e2e/cluster/cluster down
   if command -v kubectl >/dev/null; then
     local entry
-    for entry in context cluster user; do kubectl config "delete-$entry" meridian >/dev/null 2>&1 || true; done
-    [ "$(kubectl config current-context 2>/dev/null)" != meridian ] || kubectl config unset current-context >/dev/null
+    for entry in context cluster user; do kubectl config "delete-$entry" "$own" >/dev/null 2>&1 || true; done
+    [ "$(kubectl config current-context 2>/dev/null)" != "$own" ] || kubectl config unset current-context >/dev/null
   fi
   if [ "$(readlink /usr/local/bin/kubectl 2>/dev/null)" = "$cache/bin/kubectl" ]; then rm /usr/local/bin/kubectl; fi
   say "Everything that ./quickstart started is gone. What it built is in $cache; remove that folder to have it gone too."

@@ -4,6 +4,8 @@
 //! corrected request. A failure half-way hands its seed to the next attempt, which makes the same ids and therefore finds
 //! what the first one made. The work goes on when the client hangs up: a key must not be left half-done by a broken line.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequestParts, Request, State},
@@ -12,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use meridian_records::{Claim, TenantRecords};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -19,12 +22,17 @@ use crate::{
     app::App,
     auth::{Caller, sha256},
     extract::too_large,
-    problem::{Code, Problem},
+    problem::{Code, Problem, chain},
 };
 
 pub(crate) const HEADER: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
 const KEY_BYTES_MAX: usize = 255;
+/// How long a key is remembered. The same request with the same key later than that is a new one.
+pub(crate) const REMEMBERED_DAYS: u64 = 30;
+const REMEMBERED: Duration = Duration::from_secs(REMEMBERED_DAYS * 86_400);
+/// Every replica sweeps: what one has forgotten, the others find gone.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Decides the ids of what a POST makes.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +45,21 @@ impl<S: Sync> FromRequestParts<S> for Seed {
         // Without a key, every request is one of its own.
         Ok(parts.extensions.get::<Self>().copied().unwrap_or_else(|| Self(Uuid::now_v7())))
     }
+}
+
+/// Forgets old keys, now and then, until the shutdown.
+pub(crate) async fn forget_old_keys(app: App, shutdown: CancellationToken) {
+    let sweep = async || loop {
+        match app.records().purge_idempotency_keys(REMEMBERED).await {
+            Ok(0) => {}
+            Ok(keys) => tracing::info!(keys, "old idempotency keys are forgotten"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "old idempotency keys could not be forgotten")
+            }
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    };
+    shutdown.run_until_cancelled(sweep()).await;
 }
 
 pub(crate) async fn once(State(app): State<App>, caller: Caller, request: Request, next: Next) -> Response {

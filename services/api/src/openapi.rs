@@ -14,6 +14,7 @@ use utoipa::{
 
 use crate::{
     app::App,
+    idempotency::REMEMBERED_DAYS,
     problem::{Code, Problem},
 };
 
@@ -95,10 +96,10 @@ fn add_idempotency_key(operation: &mut Operation) {
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
+        .description(Some(format!(
             "1 to 255 visible characters of your choice. The same request with the same key is carried out once and \
-             answered the same; another request with it is refused.",
-        ))
+             answered the same; another request with it is refused. It is remembered for {REMEMBERED_DAYS} days."
+        )))
         .schema(Some(Object::with_type(Type::String)))
         .build();
     operation.parameters.get_or_insert_default().push(parameter);

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     control::control_routes,
     envelope,
+    idempotency::forget_old_keys,
     routes::tenant_routes,
     watch::watch,
 };
@@ -31,10 +32,11 @@ pub async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let control = bind("MERIDIAN_CONTROL_LISTEN", control_listen).await?;
     tracing::info!(rest = %listen, control = %control_listen, "listening");
     let stop = stopping(process.shutdown.clone(), drain_delay);
-    let (rest, control, ()) = tokio::join!(
+    let (rest, control, (), ()) = tokio::join!(
         answer(rest, tenant_port(&app), stop.clone()),
         answer(control, control_port(&app), stop),
         watch(app.clone(), process.health.clone(), process.shutdown.clone()),
+        forget_old_keys(app.clone(), process.shutdown.clone()),
     );
     rest.context("the REST port")?;
     control.context("the control port")

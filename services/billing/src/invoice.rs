@@ -29,7 +29,7 @@ use crate::{
 
 /// From lines to a total, in this order, and why there. Later adjustments (discounts, minimums, credits, tax) take their
 /// place in this list.
-pub const ADJUSTMENTS: [(Adjustment, &str); 4] = [
+pub const ADJUSTMENTS: [(Adjustment, &str); 5] = [
     (
         Adjustment::LineRounding,
         "each line is rounded once, so that the lines that a customer sees add up to what is asked for",
@@ -37,6 +37,10 @@ pub const ADJUSTMENTS: [(Adjustment, &str); 4] = [
     (
         Adjustment::Minimum,
         "what a price's line lacks to its minimum becomes a line beside it, so that the usage line still says what the usage cost",
+    ),
+    (
+        Adjustment::Maximum,
+        "what a price's line has beyond its maximum is taken off by a line beside it; a price has a minimum at most as high, so never both",
     ),
     (Adjustment::Subtotal, "the sum of the rounded lines"),
     (Adjustment::Total, "subtotal and tax; no tax is computed yet, so it is zero"),
@@ -46,6 +50,7 @@ pub const ADJUSTMENTS: [(Adjustment, &str); 4] = [
 pub enum Adjustment {
     LineRounding,
     Minimum,
+    Maximum,
     Subtotal,
     Total,
 }
@@ -109,6 +114,8 @@ pub enum LineRole {
     Usage,
     /// What a price's usage lacks to its minimum.
     Minimum,
+    /// What a price's usage costs beyond its maximum; negative.
+    Maximum,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,8 +184,8 @@ fn price_lines(input: &InvoiceInput, price: &PriceSpec) -> Result<Vec<Line>, Inv
         | PriceModel::Graduated(_)
         | PriceModel::Volume(_) => {
             let usage = usage_line(input, price)?;
-            let minimum = minimum_line(input, price, &usage)?;
-            Ok(std::iter::once(usage).chain(minimum).collect())
+            let bound = bound_line(input, price, &usage)?;
+            Ok(std::iter::once(usage).chain(bound).collect())
         }
     }
 }
@@ -237,28 +244,39 @@ fn usage_line(input: &InvoiceInput, price: &PriceSpec) -> Result<Line, InvoiceEr
     })
 }
 
-/// The difference to the price's minimum, if there is one. Both are rounded, so the two lines add up to the minimum.
-fn minimum_line(input: &InvoiceInput, price: &PriceSpec, usage: &Line) -> Result<Option<Line>, InvoiceError> {
-    let Some(minimum) = price.minimum else { return Ok(None) };
-    let minimum = rounded(input, &usage.price, minimum)?;
+/// The difference to the price's minimum or maximum, if the usage is below or above. Both are rounded, so the two lines add
+/// up to the bound.
+fn bound_line(input: &InvoiceInput, price: &PriceSpec, usage: &Line) -> Result<Option<Line>, InvoiceError> {
+    let currency = input.plan_spec.currency;
+    let charged = usage.amount;
+    let rounded = |bound: Option<Amount>| bound.map(|bound| rounded(input, &usage.price, bound)).transpose();
+    let (minimum, maximum) = (rounded(price.minimum)?, rounded(price.maximum)?);
+    let (role, bound) = match (minimum, maximum) {
+        (Some(minimum), _) if charged < minimum => (LineRole::Minimum, minimum),
+        (_, Some(maximum)) if charged > maximum => (LineRole::Maximum, maximum),
+        _ => return Ok(None),
+    };
     let overflow =
         |overflow| InvoiceError::Price { price: usage.price.clone(), source: PriceError::Overflow(overflow) };
-    let amount = minimum.checked_sub(usage.amount).map_err(overflow)?;
-    if amount.is_zero() || amount.is_negative() {
-        return Ok(None);
-    }
+    let amount = bound.checked_sub(charged).map_err(overflow)?;
+    let (word, step) = match role {
+        LineRole::Maximum => ("maximum", TraceStep::Maximum { maximum: bound, charged, amount }),
+        LineRole::Minimum | LineRole::Flat | LineRole::Usage => {
+            ("minimum", TraceStep::Minimum { minimum: bound, charged, amount })
+        }
+    };
     let title = price.description.as_ref().unwrap_or(&price.name);
     Ok(Some(Line {
         price: usage.price.clone(),
-        role: LineRole::Minimum,
-        description: format!("{title}: minimum of {}", input.plan_spec.currency.format(minimum)),
+        role,
+        description: format!("{title}: {word} of {}", currency.format(bound)),
         meter: None,
         meter_version: None,
         period: input.period,
         quantity: Quantity::ONE,
         unit_amount: Some(amount),
         amount,
-        trace: vec![TraceStep::Minimum { minimum, charged: usage.amount, amount }],
+        trace: vec![step],
     }))
 }
 

@@ -51,6 +51,7 @@ fn check(input: &InvoiceInput) -> Vec<String> {
             LineRole::Flat => "flat",
             LineRole::Usage => "usage",
             LineRole::Minimum => "minimum",
+            LineRole::Maximum => "maximum",
         };
         let month = line.period.start.to_string()[..7].to_owned();
         format!("{} {role} {} {} {month}", line.price, line.quantity, invoice.currency.format(line.amount))
@@ -134,6 +135,28 @@ fn what_is_missing_to_a_minimum_is_a_line_of_its_own() {
     }
     let invoice = compute(&input(plan("USD", prices), &[("m", "0")])).expect("an invoice");
     assert_eq!(invoice.lines[1].description, "calls: minimum of 5.00");
+}
+
+#[test]
+fn what_is_beyond_a_maximum_is_taken_off_by_a_line_of_its_own() {
+    let prices =
+        "[{name: calls, meterRef: {name: m}, perUnit: {amount: '0.333'}, minimum: '1', maximum: '5.005'}]";
+    for (usage, expected) in [
+        ("2", vec!["calls usage 2 0.67 2026-03", "calls minimum 1 0.33 2026-03", "total 1.00 USD"]),
+        ("15", vec!["calls usage 15 5.00 2026-03", "total 5.00 USD"]),
+        // The maximum is rounded as the line is: 5.01.
+        ("15.045", vec!["calls usage 15.045 5.01 2026-03", "total 5.01 USD"]),
+        ("100", vec!["calls usage 100 33.30 2026-03", "calls maximum 1 -28.29 2026-03", "total 5.01 USD"]),
+    ] {
+        assert_eq!(check(&input(plan("USD", prices), &[("m", usage)])), expected, "{usage}");
+    }
+    let free = "[{name: calls, meterRef: {name: m}, perUnit: {amount: '1'}, maximum: '0'}]";
+    assert_eq!(
+        check(&input(plan("JPY", free), &[("m", "7")])),
+        ["calls usage 7 7 2026-03", "calls maximum 1 -7 2026-03", "total 0 JPY"]
+    );
+    let invoice = compute(&input(plan("USD", prices), &[("m", "100")])).expect("an invoice");
+    assert_eq!(invoice.lines[1].description, "calls: maximum of 5.01");
 }
 
 #[test]

@@ -41,7 +41,8 @@ async fn a_bad_spec_shows_its_reason_within_seconds() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    k.run(&["delete", "br", "bad", "--timeout=60s"]).await?;
+    // A process that has not come to its signal handlers yet sits out its grace period, a minute.
+    k.run(&["delete", "br", "bad", "--timeout=150s"]).await?;
 
     // Tiers that overlap cannot be seen by the schema; the plan itself says so.
     let tiers = "apiVersion: billing.meridian.dev/v1alpha1\nkind: Plan\nmetadata: {name: tiers}\nspec:\n  regionRef: {name: none}\n  currency: USD\n  interval: {unit: Month, count: 1}\n  prices:\n  - name: calls\n    meterRef: {name: api-calls}\n    graduated:\n      tiers: [{upTo: \"10\", unitAmount: \"1\"}, {upTo: \"5\", unitAmount: \"2\"}, {unitAmount: \"3\"}]\n";

@@ -71,6 +71,9 @@ pub struct PriceSpec {
     /// The least that this price costs in a period; what is missing becomes a line of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<Amount>,
+    /// The most that this price costs in a period; what is beyond is taken off by a line of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<Amount>,
 }
 
 /// When a flat amount is charged: with the period before (`InAdvance`) or with its own (`InArrears`).
@@ -213,6 +216,7 @@ impl PriceSpec {
             meter_ref: _,
             included: _,
             minimum: _,
+            maximum: _,
             flat,
             per_unit,
             package,
@@ -251,7 +255,7 @@ impl PriceSpec {
         if self.included.is_some_and(Quantity::is_negative) {
             return Err(SpecError::new("included", SpecErrorCode::OutOfRange, "must not be negative"));
         }
-        self.minimum.map_or(Ok(()), |amount| not_negative("minimum", amount))?;
+        self.validate_bounds()?;
         let checked = match model {
             PriceModel::Flat(flat) => not_negative("amount", flat.amount),
             PriceModel::PerUnit(per_unit) => not_negative("amount", per_unit.amount),
@@ -259,6 +263,19 @@ impl PriceSpec {
             PriceModel::Graduated(tiered) | PriceModel::Volume(tiered) => tiered.validate(),
         };
         checked.map_err(|error| error.below(model.field()))
+    }
+
+    fn validate_bounds(&self) -> Result<(), SpecError> {
+        self.minimum.map_or(Ok(()), |amount| not_negative("minimum", amount))?;
+        self.maximum.map_or(Ok(()), |amount| not_negative("maximum", amount))?;
+        match (self.minimum, self.maximum) {
+            (Some(minimum), Some(maximum)) if minimum > maximum => Err(SpecError::new(
+                "maximum",
+                SpecErrorCode::OutOfRange,
+                format!("must not be below the minimum of {minimum}"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn validate_meter(&self, model: PriceModel<'_>) -> Result<(), SpecError> {
@@ -277,6 +294,11 @@ impl PriceSpec {
                 "minimum",
                 SpecErrorCode::Conflicting,
                 "a flat price is its own minimum: leave minimum out",
+            )),
+            (PriceModel::Flat(_), None) if self.maximum.is_some() => Err(SpecError::new(
+                "maximum",
+                SpecErrorCode::Conflicting,
+                "a flat price is its own maximum: leave maximum out",
             )),
             (PriceModel::Flat(_), None) => Ok(()),
             (_, None) => {

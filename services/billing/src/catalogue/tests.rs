@@ -97,6 +97,14 @@ fn each_mistake_in_a_price_names_its_field() {
             "perUnit: {amount: '1'}, minimum: '-1'",
             "prices[0].minimum OutOfRange: must not be negative: a discount is not a price",
         ),
+        (
+            "perUnit: {amount: '1'}, minimum: '2', maximum: '1.99'",
+            "prices[0].maximum OutOfRange: must not be below the minimum of 2",
+        ),
+        (
+            "perUnit: {amount: '1'}, maximum: '-0.01'",
+            "prices[0].maximum OutOfRange: must not be negative: a discount is not a price",
+        ),
         ("package: {size: '0', amount: '1'}", "prices[0].package.size OutOfRange: must be above zero"),
         ("package: {size: '-5', amount: '1'}", "prices[0].package.size OutOfRange: must be above zero"),
         (

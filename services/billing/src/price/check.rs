@@ -31,6 +31,9 @@ fn shown(step: &TraceStep) -> String {
     match step {
         TraceStep::Included { quantity } => format!("included {quantity}"),
         TraceStep::Flat { amount } => format!("flat {amount}"),
+        TraceStep::Maximum { maximum, charged, amount } => {
+            format!("maximum {maximum} - {charged} = {amount}")
+        }
         TraceStep::Minimum { minimum, charged, amount } => {
             format!("minimum {minimum} - {charged} = {amount}")
         }

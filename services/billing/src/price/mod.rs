@@ -46,6 +46,8 @@ pub enum TraceStep {
     Flat { amount: Amount },
     /// What was missing to the price's minimum, after `charged`.
     Minimum { minimum: Amount, charged: Amount, amount: Amount },
+    /// What was charged beyond the price's maximum, as a negative amount.
+    Maximum { maximum: Amount, charged: Amount, amount: Amount },
     /// Units at one price each.
     Units { quantity: Quantity, unit_amount: Amount, amount: Amount },
     /// Whole packages; `quantity` is the usage that they cover, after free units.
@@ -72,6 +74,7 @@ impl TraceStep {
             Self::Included { .. } => Amount::ZERO,
             Self::Flat { amount }
             | Self::Minimum { amount, .. }
+            | Self::Maximum { amount, .. }
             | Self::Units { amount, .. }
             | Self::Packages { amount, .. }
             | Self::Tier { amount, .. } => *amount,

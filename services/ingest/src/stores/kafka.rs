@@ -32,13 +32,18 @@ const QUEUE_MESSAGES: usize = 100_000;
 const QUEUE_KBYTES: usize = 128 * 1024;
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
+/// A producer that finds no broker for so long is replaced: the broker may be back and only this producer not know it.
+const RENEW_AFTER: Duration = Duration::from_secs(15);
 
 pub struct KafkaLog {
     config: ClientConfig,
     topic: String,
     headers: OwnedHeaders,
-    /// Replaced when librdkafka declares its producer dead (a fatal error of the idempotent producer).
+    /// Replaced when librdkafka declares its producer dead (a fatal error of the idempotent producer), and when it has found
+    /// no broker for [`RENEW_AFTER`]: one that was told of no brokers may never ask anybody again (librdkafka issue 5301).
     producer: RwLock<Arc<EventProducer>>,
+    /// Since when every look at the topic has failed with the present producer.
+    lost_since: Mutex<Option<Instant>>,
 }
 
 type EventProducer = ThreadedProducer<Deliveries, NoCustomPartitioner>;
@@ -56,7 +61,8 @@ impl KafkaLog {
         let producer = RwLock::new(Arc::new(start(&config)?));
         let headers =
             OwnedHeaders::new().insert(Header { key: "content-type", value: Some("application/json") });
-        Ok(KafkaLog { config, topic: settings.topic_events.clone(), headers, producer })
+        let topic = settings.topic_events.clone();
+        Ok(KafkaLog { config, topic, headers, producer, lost_since: Mutex::default() })
     }
 
     /// Produces records and waits until each is delivered, or the deadline.
@@ -111,14 +117,46 @@ impl KafkaLog {
         self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether every partition of the topic has a leader. Blocks.
-    fn check_topic(&self) -> Result<(), String> {
+    /// Looks at the topic; sees to it that the producer is one that can find the brokers. Blocks.
+    fn check(&self) -> Result<(), String> {
         let producer = self.producer();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the Kafka producer is dead: starting another");
-            let fresh = start(&self.config).map_err(|error| format!("{error:#}"))?;
-            *self.producer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+            self.renew()?;
         }
+        let looked = self.check_topic();
+        if self.is_lost(looked.is_ok(), Instant::now()) {
+            tracing::warn!("the Kafka producer has found no broker for {RENEW_AFTER:?}: starting another");
+            self.renew()?;
+        }
+        looked
+    }
+
+    /// Notes how a look went. True when the producer has been lost for so long that it is to be replaced.
+    fn is_lost(&self, well: bool, now: Instant) -> bool {
+        let mut lost_since = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if well {
+            *lost_since = None;
+            return false;
+        }
+        let since = *lost_since.get_or_insert(now);
+        if now.duration_since(since) < RENEW_AFTER {
+            return false;
+        }
+        *lost_since = None;
+        true
+    }
+
+    /// What the old producer still holds it goes on delivering until its last user lets it go; all of that is in the buffer.
+    fn renew(&self) -> Result<(), String> {
+        let fresh = start(&self.config).map_err(|error| format!("{error:#}"))?;
+        *self.producer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// Whether every partition of the topic has a leader. Blocks.
+    fn check_topic(&self) -> Result<(), String> {
+        let producer = self.producer();
         let metadata = producer
             .client()
             .fetch_metadata(Some(&self.topic), METADATA_WITHIN)
@@ -155,9 +193,7 @@ impl Store for KafkaStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
         let log = self.0.clone();
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || log.check_topic())
-                .await
-                .unwrap_or_else(|e| Err(e.to_string()))
+            tokio::task::spawn_blocking(move || log.check()).await.unwrap_or_else(|e| Err(e.to_string()))
         })
     }
 }
@@ -182,6 +218,9 @@ fn config(settings: &KafkaSettings) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
         .set("topic.metadata.refresh.interval.ms", "30000")
+        // A broker that shuts down may answer that there are no brokers; librdkafka forgets those it knew, and asks the bootstrap
+        // servers again only after this interval (librdkafka issue 5301; the default is five minutes).
+        .set("metadata.recovery.rebootstrap.trigger.ms", "10000")
         .set("log.connection.close", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
     config
@@ -268,5 +307,38 @@ impl Request {
     fn answers(&self) -> Vec<Result<(), StoreFault>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.answers.iter().map(|answer| answer.unwrap_or(Err(StoreFault::Deadline))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_is_replaced_only_after_it_has_been_lost_for_long() {
+        let settings = KafkaSettings {
+            bootstrap: "127.0.0.1:1".to_owned(),
+            security_protocol: "PLAINTEXT".to_owned(),
+            sasl_mechanism: String::new(),
+            sasl_username: None,
+            sasl_password: None,
+            ca_pem: None,
+            topic_events: "t".to_owned(),
+            partitions: 1,
+            replication: 1,
+        };
+        let log = KafkaLog::connect(&settings).unwrap();
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        assert!(!log.is_lost(false, after(0)));
+        assert!(!log.is_lost(false, after(14)));
+        assert!(!log.is_lost(true, after(15)), "found again");
+        assert!(!log.is_lost(false, after(16)));
+        assert!(!log.is_lost(false, after(30)));
+        assert!(log.is_lost(false, after(31)));
+        assert!(!log.is_lost(false, after(32)), "the new one has its own time");
+        let first = log.producer();
+        log.renew().unwrap();
+        assert!(!Arc::ptr_eq(&first, &log.producer()));
     }
 }

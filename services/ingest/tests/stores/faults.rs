@@ -84,6 +84,27 @@ async fn kafka_killed_under_load_acks_go_on_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kafka_stopped_gently_under_load_is_found_again() {
+    let world = World::start("kafka-stopped").await;
+    let load = Load::start(world.url("/v1/events"), key('a'));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // While it shuts down it still answers, with no broker and no leader: a client must not take that for the last word.
+    world.stop_store("kafka");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let back = Instant::now();
+    world.start_store("kafka");
+    let ledger = load.ledger.clone();
+    until("answers are no longer degraded", Duration::from_secs(60), async || {
+        ledger.lock().unwrap().answers.last().is_some_and(|answer| !answer.degraded && answer.at > back)
+    })
+    .await;
+    let ledger = load.stop().await;
+    outbox_is_empty(&world).await;
+    assert!(ledger.failures.is_empty(), "every request is answered 202: {:?}", ledger.failures);
+    assert_nothing_lost(&world, &ledger);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_buffer_kafka_acknowledges_and_without_both_nothing_is() {
     let world = World::start("stores-away").await;
     let http = reqwest::Client::new();

@@ -193,6 +193,10 @@ impl World {
         (child.wait().unwrap(), started.elapsed())
     }
 
+    pub fn stop_store(&self, store: &str) {
+        script("stop", &[store]);
+    }
+
     pub fn kill_store(&self, store: &str) {
         script("stop", &["-9", store]);
     }
