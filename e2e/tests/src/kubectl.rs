@@ -14,11 +14,18 @@ pub struct Kubectl {
 
 /// A command with the cluster chosen and no namespace.
 pub fn kubectl() -> Command {
-    let mut command = Command::new(std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned()));
+    let mut command = Command::from(blocking_kubectl());
+    command.kill_on_drop(true);
+    command
+}
+
+/// The same for the end of a failed test, where nothing can be awaited.
+pub(crate) fn blocking_kubectl() -> std::process::Command {
+    let binary = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let mut command = std::process::Command::new(binary);
     if let Ok(context) = std::env::var("MERIDIAN_CONTEXT") {
         command.args(["--context", &context]);
     }
-    command.kill_on_drop(true);
     command
 }
 

@@ -1,10 +1,10 @@
 //! A namespace for one test. It goes away when the test passes; when the test fails its state is dumped first.
 
-use std::{path::PathBuf, process::Command as BlockingCommand};
+use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::kubectl::{Kubectl, kubectl};
+use crate::kubectl::{Kubectl, blocking_kubectl, kubectl};
 
 /// Deleted on [`TestNamespace::done`]. Dropped without that (the test failed), everything that helps to find out why
 /// is written to `MERIDIAN_E2E_DUMPS` (default: `e2e-dumps` in the temporary directory), and it goes away all the same
@@ -64,12 +64,11 @@ impl Drop for TestNamespace {
 }
 
 fn remove(namespace: &str) {
-    let binary = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
     for args in [
         &["-n", namespace, "delete", "tnt,mtr,bplan,br", "--all", "--timeout=60s"][..],
         &["delete", "namespace", namespace, "--timeout=60s"][..],
     ] {
-        if let Err(error) = BlockingCommand::new(&binary).args(args).output() {
+        if let Err(error) = blocking_kubectl().args(args).output() {
             eprintln!("namespace {namespace} is left behind: {error}");
         }
     }
@@ -86,8 +85,7 @@ fn dump(namespace: &str) -> PathBuf {
         return directory;
     }
     let save = |file: &str, args: &[&str]| {
-        let binary = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
-        let text = match BlockingCommand::new(binary).args(["-n", namespace]).args(args).output() {
+        let text = match blocking_kubectl().args(["-n", namespace]).args(args).output() {
             Ok(output) => [output.stdout, output.stderr].concat(),
             Err(error) => error.to_string().into_bytes(),
         };
