@@ -4,7 +4,21 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+/// A port that nobody listens on, for a process that is about to. It is below the ports that the kernel gives to outgoing
+/// connections (32768 and up), one of which could take it in between, and below those of the stores.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 12_000;
+    const MANY: u16 = 8_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = u16::try_from(std::process::id() % u32::from(MANY)).expect("below MANY");
+    (0..MANY)
+        .map(|_| FIRST + offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % MANY)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of 8,000 ports is free")
+}
 
 /// TLS in front of a store on loopback. Dropped, it ends.
 pub struct Front {
@@ -19,7 +33,7 @@ impl Front {
     /// `target` ends in `:port`.
     pub async fn of(target: &str) -> Front {
         let target = target.rsplit(':').next().expect("a port");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it").port();
+        let port = free_port();
         let directory = std::env::temp_dir().join(format!("meridian-tls-{port}-{}", std::process::id()));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../e2e/stores/tls-front");
         let child = Command::new(script)

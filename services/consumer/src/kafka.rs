@@ -184,9 +184,6 @@ fn client_config(config: &Config) -> ClientConfig {
         .set("socket.timeout.ms", "10000")
         .set("reconnect.backoff.max.ms", "2000")
         .set("topic.metadata.refresh.interval.ms", "30000")
-        // A broker that shuts down may answer that there are no brokers; librdkafka forgets those it knew, and asks the bootstrap
-        // servers again only after this interval (librdkafka issue 5301; the default is five minutes).
-        .set("metadata.recovery.rebootstrap.trigger.ms", "10000")
         // librdkafka's own queue in front of our buffers.
         .set("queued.max.messages.kbytes", "8192")
         .set("queued.min.messages", "20000")

@@ -1,8 +1,9 @@
 //! What a program knows about its own fitness to serve.
 //!
 //! Liveness says that the runtime turns; it never depends on a store, so that a store's outage restarts nothing.
-//! Readiness is the conjunction of the *gating* flags and of not being drained. Flags that are only reported show
-//! in `/readyz`'s body and in `meridian_healthy`, but gate nothing.
+//! Readiness is the conjunction of the *gating* flags and of not being drained; while there is no gating flag the
+//! program has not started yet. Flags that are only reported show in `/readyz`'s body and in `meridian_healthy`, but
+//! gate nothing.
 
 use std::{
     collections::BTreeMap,
@@ -51,8 +52,9 @@ impl Health {
     }
 
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
-            && self.lock().values().all(|f| !f.gates || f.failing.is_none())
+        let flags = self.lock();
+        let mut gates = flags.values().filter(|flag| flag.gates).peekable();
+        !self.is_draining() && gates.peek().is_some() && gates.all(|gate| gate.failing.is_none())
     }
 
     /// Name, whether it gates, and why it fails (`None` = well), in order of name.
@@ -117,12 +119,22 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_has_not_said_what_it_needs_is_not_ready() {
+        let health = Health::default();
+        assert!(!health.is_ready());
+        health.report_only("store").set_ok();
+        assert!(!health.is_ready());
+    }
+
+    #[test]
     fn a_reported_flag_never_gates() {
         let health = Health::default();
+        health.check("started").set_ok();
         let store = health.report_only("store");
         store.set_failing("gone");
         assert!(health.is_ready());
-        assert_eq!(health.report(), [("store".to_owned(), false, Some("gone".to_owned()))]);
+        let reported = ("store".to_owned(), false, Some("gone".to_owned()));
+        assert_eq!(health.report(), [("started".to_owned(), true, None), reported]);
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl KafkaSettings {
         let mut properties = vec![
             ("bootstrap.servers", self.bootstrap.clone()),
             ("security.protocol", self.security_protocol.clone()),
+            // A broker that shuts down may answer that there are no brokers; librdkafka forgets those it knew, and asks the
+            // bootstrap servers again only after this interval (librdkafka issue 5301; the default is five minutes).
+            ("metadata.recovery.rebootstrap.trigger.ms", "10000".to_owned()),
         ];
         if let (Some(user), Some(password)) = (&self.sasl_username, &self.sasl_password) {
             properties.push(("sasl.mechanism", self.sasl_mechanism.clone()));

@@ -218,9 +218,6 @@ fn config(settings: &KafkaSettings) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
         .set("topic.metadata.refresh.interval.ms", "30000")
-        // A broker that shuts down may answer that there are no brokers; librdkafka forgets those it knew, and asks the bootstrap
-        // servers again only after this interval (librdkafka issue 5301; the default is five minutes).
-        .set("metadata.recovery.rebootstrap.trigger.ms", "10000")
         .set("log.connection.close", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
     config

@@ -13,6 +13,8 @@ use meridian_buffer::{Buffer, BufferOptions, OUTBOX_SHARDS, create_table};
 use meridian_records::{ApiKeyHash, By, PostgresOptions, Records, Source, TenantRequest};
 use sha2::{Digest, Sha256};
 
+use crate::tls::free_port;
+
 const INSTANCE: &str = "8";
 const STORES: [&str; 4] = ["postgres", "kafka", "redis", "buffer"];
 pub const TENANT: &str = "acme";
@@ -143,9 +145,12 @@ impl World {
         self.wait_ready().await;
     }
 
-    async fn wait_ready(&self) {
+    async fn wait_ready(&mut self) {
         let url = format!("http://{}/readyz", self.environment["MERIDIAN_ADMIN_LISTEN"]);
+        let ingest = self.ingest.as_mut().unwrap();
         until("ingest is ready", Duration::from_secs(30), async || {
+            let ended = ingest.try_wait().unwrap();
+            assert!(ended.is_none(), "ingest ended before it was ready: {ended:?}");
             reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
@@ -232,10 +237,6 @@ impl Drop for World {
         }
         script("down", &STORES);
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits for a condition, with a limit.
