@@ -25,8 +25,23 @@ pub async fn read(
     bytes_max: usize,
     within: Duration,
 ) -> Result<Received, Refusal> {
+    let mut body = body;
+    let received = read_within(headers, &mut body, room, bytes_max, within).await;
+    if received.is_err() && !waits_to_be_asked(headers) {
+        discard(body).await;
+    }
+    received
+}
+
+async fn read_within(
+    headers: &HeaderMap,
+    body: &mut Body,
+    room: BodyRoom,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Received, Refusal> {
     let gzip = is_gzip(headers)?;
-    // Compressed or not, a body that says it is too large is not read at all.
+    // Compressed or not, a body that says it is too large is not looked at at all.
     if content_length(headers).is_some_and(|length| length > bytes_max as u64) {
         return Err(Refusal::BodyTooLarge { max: bytes_max });
     }
@@ -34,7 +49,32 @@ pub async fn read(
     tokio::time::timeout(within, reading).await.map_err(|_| Refusal::BodyTooSlow)?
 }
 
-async fn read_frames(mut body: Body, mut unpacked: Unpacked) -> Result<Received, Refusal> {
+/// How much of a refused body is still taken off the connection, and for how long.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Lets a client whose body was refused finish sending, within bounds: a connection that is closed while it still writes is a
+/// broken pipe to it, and it never reads why it was refused. Nothing of it is kept.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARDED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // A client that is slower than this has to read its answer from a closing connection.
+    tokio::time::timeout(DISCARDED_WITHIN, reading).await.ok();
+}
+
+/// `Expect: 100-continue`: the client sends its body only when it is asked to, and reads a refusal instead.
+fn waits_to_be_asked(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+async fn read_frames(body: &mut Body, mut unpacked: Unpacked) -> Result<Received, Refusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::BodyUnreadable)?;
         // Trailers mean nothing here.
@@ -193,6 +233,28 @@ mod tests {
             read_as(Some("gzip"), gzip(&vec![7; MAX + 1])).await,
             Err(Refusal::BodyTooLarge { max: MAX })
         );
+    }
+
+    #[tokio::test]
+    async fn a_client_may_finish_sending_what_is_refused_unless_it_waits_to_be_asked() {
+        for (expect, taken_of_ten) in [(None, 10), (Some("100-continue"), 0)] {
+            let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let counter = taken.clone();
+            let pieces = (0..10).map(move |_| {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 1 << 20]))
+            });
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_LENGTH, (10 << 20).into());
+            if let Some(expect) = expect {
+                headers.insert(header::EXPECT, expect.parse().unwrap());
+            }
+            let room = Admission::new(&Limits::default()).body();
+            let body = Body::from_stream(futures::stream::iter(pieces));
+            let answer = read(&headers, body, room, MAX, Duration::from_secs(5)).await;
+            assert_eq!(answer.unwrap_err(), Refusal::BodyTooLarge { max: MAX });
+            assert_eq!(taken.load(std::sync::atomic::Ordering::Relaxed), taken_of_ten, "{expect:?}");
+        }
     }
 
     #[tokio::test]
