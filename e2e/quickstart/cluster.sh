@@ -16,11 +16,15 @@ tools() {
   PATH=$cache/bin:$PATH
 }
 
+# kubectl_on ARGUMENT…: kubectl on the cluster that `cluster` chose.
+kubectl_command=()
+kubectl_on() { "${kubectl_command[@]}" "$@"; }
+
 # cluster: ours, or the one that --context names.
 cluster() {
   if [ -n "$context" ]; then
     command -v kubectl >/dev/null || e2e/cluster/build >/dev/null
-    kubectl_on() { kubectl --context "$context" "$@"; }
+    kubectl_command=(kubectl --context "$context")
     helm_on() { helm --kube-context "$context" "$@"; }
     step "cluster $context answers" kubectl_on get --raw /readyz
     return
@@ -29,7 +33,7 @@ cluster() {
   e2e/cluster/cluster up
   kubeconfig=$(e2e/cluster/cluster kubeconfig)
   load="e2e/cluster/cluster load"
-  kubectl_on() { kubectl --kubeconfig "$kubeconfig" "$@"; }
+  kubectl_command=(kubectl --kubeconfig "$kubeconfig")
   helm_on() { helm --kubeconfig "$kubeconfig" "$@"; }
   share_kubeconfig
 }

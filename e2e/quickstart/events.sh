@@ -9,7 +9,8 @@ forward_seconds_max=30
 forward() {
   local log port i
   log=$(mktemp)
-  kubectl_on -n "$namespace" port-forward --address 127.0.0.1 "svc/$1" :8080 >"$log" 2>&1 &
+  # The command itself, not the function: a function in the background is a shell, and ending that shell would leave kubectl.
+  "${kubectl_command[@]}" -n "$namespace" port-forward --address 127.0.0.1 "svc/$1" :8080 >"$log" 2>&1 &
   forwards+=($!)
   for ((i = 0; i < forward_seconds_max * 10; i++)); do
     port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$log" | head -n 1)
