@@ -99,6 +99,29 @@ impl Decimal {
         signed(magnitude, self.is_negative() != divisor.is_negative())
     }
 
+    /// `self × factor ÷ divisor` with one rounding, half away from zero at the 18th decimal: the product in between is exact, so
+    /// that a percentage or a share does not lose twice. Dividing by zero is an error.
+    pub fn checked_mul_div(self, factor: Self, divisor: Self) -> Result<Self, Overflow> {
+        if divisor.is_zero() {
+            return Err(Overflow);
+        }
+        let (high, low) = wide_product(self.0.unsigned_abs(), factor.0.unsigned_abs());
+        let magnitude = divide_half_up(high, low, divisor.0.unsigned_abs()).ok_or(Overflow)?;
+        let negative = [self, factor, divisor].iter().filter(|value| value.is_negative()).count() % 2 == 1;
+        signed(magnitude, negative)
+    }
+
+    /// The value × numerator / denominator, half away from zero at the 18th decimal: one rounding, however large the
+    /// terms of the fraction are.
+    pub fn checked_mul_ratio(self, numerator: u64, denominator: u64) -> Result<Self, Overflow> {
+        if denominator == 0 {
+            return Err(Overflow);
+        }
+        let (high, low) = wide_product(self.0.unsigned_abs(), u128::from(numerator));
+        let magnitude = divide_half_up(high, low, u128::from(denominator)).ok_or(Overflow)?;
+        signed(magnitude, self.is_negative())
+    }
+
     /// How many whole `size`s fit below (`Down`) or cover (`Up`) a value that is not negative: exact, no rounding of a quotient.
     pub fn whole_multiples(self, size: Self, rounding: WholeRounding) -> Result<Self, Overflow> {
         if size.0 <= 0 || self.is_negative() {
@@ -231,6 +254,16 @@ fn divide_half_up(high: u128, low: u128, divisor: u128) -> Option<u128> {
         if high == 0 { (low / divisor, low % divisor) } else { divide_wide(high, low, divisor) };
     // rest < divisor < 2^127, so doubling it cannot overflow.
     if rest * 2 >= divisor { quotient.checked_add(1) } else { Some(quotient) }
+}
+
+/// a × b ÷ divisor as (quotient, rest), nothing rounded; None when the quotient needs more than 128 bits or the divisor is
+/// zero. The divisor is at most the units of [`Decimal::MAX`].
+pub(crate) fn multiply_and_divide(a: u128, b: u128, divisor: u128) -> Option<(u128, u128)> {
+    let (high, low) = wide_product(a, b);
+    if high >= divisor {
+        return None;
+    }
+    Some(if high == 0 { (low / divisor, low % divisor) } else { divide_wide(high, low, divisor) })
 }
 
 /// Binary long division of a 256-bit number whose high half is below the divisor.
@@ -369,6 +402,10 @@ macro_rules! decimal_kind {
                 self.0.checked_sub(other.0).map(Self)
             }
 
+            pub fn negated(self) -> Self {
+                Self(self.0.negated())
+            }
+
             pub fn to_bigdecimal(self) -> BigDecimal {
                 self.0.to_bigdecimal()
             }
@@ -402,6 +439,22 @@ decimal_kind!(
     Amount
 );
 
+impl Amount {
+    pub fn min(self, other: Self) -> Self {
+        Ord::min(self, other)
+    }
+
+    /// `percent` of it ("20" is a fifth), half away from zero at the 18th decimal.
+    pub fn percent(self, percent: Decimal) -> Result<Self, Overflow> {
+        self.0.checked_mul_div(percent, Decimal::from_integer(100)).map(Self)
+    }
+
+    /// The sum of all of them; the order does not matter unless a partial sum overflows.
+    pub fn checked_sum(amounts: impl IntoIterator<Item = Self>) -> Result<Self, Overflow> {
+        amounts.into_iter().try_fold(Self::ZERO, Self::checked_add)
+    }
+}
+
 impl Quantity {
     pub const ONE: Self = Self(Decimal::ONE);
 
@@ -419,6 +472,9 @@ impl Quantity {
         self.checked_sub(other).map(|rest| if rest.is_negative() { Self::ZERO } else { rest })
     }
 }
+
+#[path = "decimal_mean.rs"]
+mod mean;
 
 #[cfg(test)]
 #[path = "decimal_tests.rs"]

@@ -198,3 +198,46 @@ proptest! {
         prop_assert_eq!(a.cmp(&b), a.to_bigdecimal().cmp(&b.to_bigdecimal()));
     }
 }
+
+#[test]
+fn multiplying_and_dividing_rounds_once() {
+    for (value, factor, divisor, expected) in [
+        ("10", "20", "100", "2"),
+        ("1", "1", "3", "0.333333333333333333"),
+        ("2", "1", "-3", "-0.666666666666666667"),
+        ("-2", "1", "-3", "0.666666666666666667"),
+        // The product alone would not fit.
+        ("99999999999999999999", "100", "119", "84033613445378151259.663865546218487395"),
+        // 10⁻¹⁸ × 10⁻¹⁸ alone would be cut to zero.
+        ("0.000000000000000001", "0.000000000000000001", "0.000000000000000001", "0.000000000000000001"),
+    ] {
+        let decimal = |text: &str| text.parse::<Decimal>().expect("a decimal");
+        let result = decimal(value).checked_mul_div(decimal(factor), decimal(divisor)).expect("fits");
+        assert_eq!(result.to_string(), expected, "{value} × {factor} ÷ {divisor}");
+    }
+    assert_eq!(Decimal::ONE.checked_mul_div(Decimal::ONE, Decimal::ZERO), Err(Overflow));
+    assert_eq!(Decimal::MAX.checked_mul_div(Decimal::from_integer(2), Decimal::ONE), Err(Overflow));
+}
+
+#[test]
+fn a_ratio_is_rounded_once_at_the_18th_decimal() {
+    let max = "99999999999999999999.999999999999999999";
+    for (value, numerator, denominator, expected) in [
+        ("30", 14, 31, Ok("13.548387096774193548")),
+        ("-30", 14, 31, Ok("-13.548387096774193548")),
+        ("0.000000000000000001", 1, 2, Ok("0.000000000000000001")),
+        ("0.000000000000000001", 1, 3, Ok("0")),
+        ("1", 2, 3, Ok("0.666666666666666667")),
+        ("7", 0, 5, Ok("0")),
+        (max, u64::MAX, u64::MAX, Ok(max)),
+        (max, 2, 1, Err(Overflow)),
+        ("1", 1, 0, Err(Overflow)),
+    ] {
+        let got = d(value).checked_mul_ratio(numerator, denominator).map(|value| value.to_string());
+        assert_eq!(
+            got.as_deref().map_err(|overflow| *overflow),
+            expected,
+            "{value} × {numerator}/{denominator}"
+        );
+    }
+}

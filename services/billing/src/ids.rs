@@ -133,6 +133,18 @@ text_id!(
     PriceName, "price name", check_name
 );
 text_id!(
+    /// A coupon of a tenant.
+    CouponName, "coupon name", check_name
+);
+text_id!(
+    /// A tax rate of a tenant.
+    TaxRateName, "tax rate name", check_name
+);
+text_id!(
+    /// A credit grant of a customer; each recurrence of it is told apart by its time (ledger/).
+    GrantName, "grant name", check_name
+);
+text_id!(
     /// A subscription's id, `sub_…`.
     SubscriptionId, "subscription id", check_key
 );

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::decimal::{Amount, Overflow};
+use crate::decimal::{Amount, Overflow, SCALE};
 
 /// Codes by their number of minor units.
 const MINOR_UNITS: &[(u8, &str)] = &[
@@ -35,6 +35,15 @@ pub struct UnknownCurrency(pub String);
 pub enum RoundingPoint {
     /// Each invoice line, once, after its price model ran. Subtotal and total are sums of rounded lines and need no rounding.
     InvoiceLine,
+    /// Each coupon's discount, once, over all the lines that it covers: what the coupon says is said of their sum. Its shares
+    /// of the lines are split from the rounded amount (allocation.rs) and not rounded again.
+    Discount,
+    /// Each tax rate, once over the invoice or once a line: which of the two, the law of the place decides (tax.rs).
+    Tax,
+    /// The tax that goes back with all that was credited of a line so far, so that crediting in parts ends at the line's tax.
+    CreditNoteTax,
+    /// The part of an unused credit grant that a rollover in percent keeps: a balance can be spent, so it is in minor units.
+    Rollover,
 }
 
 /// A currency of ISO 4217.
@@ -57,6 +66,16 @@ impl Currency {
     /// The one place where money is rounded. `_at` makes each caller name its point.
     pub fn round(self, amount: Amount, _at: RoundingPoint) -> Result<Amount, Overflow> {
         amount.0.rounded(self.minor_units()).map(Amount)
+    }
+
+    /// Whether the amount can be paid in this currency as it is: nothing beyond its minor units.
+    pub fn is_in_minor_units(self, amount: Amount) -> bool {
+        amount.units() % self.minor_unit() == 0
+    }
+
+    /// The smallest amount of this currency, in units of 10⁻¹⁸: a cent is 10¹⁶.
+    pub(crate) fn minor_unit(self) -> i128 {
+        10_i128.pow(SCALE - self.minor_units())
     }
 
     /// With the currency's digits after the point: `120.00` in USD. An unrounded amount shows all of its digits.

@@ -25,8 +25,19 @@ pub struct Period {
 }
 
 impl Period {
+    /// From UTC microseconds since 1970.
+    pub fn from_microseconds(start_us: i64, end_us: i64) -> Result<Self, PeriodError> {
+        let instant = |us| Timestamp::from_microsecond(us).map_err(|_| PeriodError::OutOfRange);
+        Ok(Self { start: instant(start_us)?, end: instant(end_us)? })
+    }
+
     pub fn contains(&self, at: Timestamp) -> bool {
         self.start <= at && at < self.end
+    }
+
+    /// How long it is, in microseconds, the unit of all times here; a period that ends before it starts has none.
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.end.as_microsecond().saturating_sub(self.start.as_microsecond())).unwrap_or(0)
     }
 }
 
@@ -66,10 +77,30 @@ pub struct Schedule {
 }
 
 /// The distance between boundaries in the two units that civil time has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Days(i64),
     Months(i64),
+}
+
+impl Step {
+    fn of(interval: IntervalSpec) -> Self {
+        let count = i64::from(interval.count);
+        match interval.unit {
+            IntervalUnit::Day => Self::Days(count),
+            IntervalUnit::Week => Self::Days(7 * count),
+            IntervalUnit::Month => Self::Months(count),
+            IntervalUnit::Quarter => Self::Months(3 * count),
+            IntervalUnit::Year => Self::Months(12 * count),
+        }
+    }
+}
+
+/// Whether two intervals have the same boundaries under the same anchor, whichever it is: a quarter is three months, but a
+/// week is not seven days, because the calendar's weeks begin on Monday.
+pub fn same_boundaries(one: IntervalSpec, other: IntervalSpec) -> bool {
+    let is_week = |interval: IntervalSpec| interval.unit == IntervalUnit::Week;
+    Step::of(one) == Step::of(other) && is_week(one) == is_week(other)
 }
 
 impl Schedule {
@@ -77,14 +108,7 @@ impl Schedule {
         if interval.count == 0 {
             return Err(PeriodError::EmptyInterval);
         }
-        let count = i64::from(interval.count);
-        let step = match interval.unit {
-            IntervalUnit::Day => Step::Days(count),
-            IntervalUnit::Week => Step::Days(7 * count),
-            IntervalUnit::Month => Step::Months(count),
-            IntervalUnit::Quarter => Step::Months(3 * count),
-            IntervalUnit::Year => Step::Months(12 * count),
-        };
+        let step = Step::of(interval);
         let zone = zone(zone_name)?;
         let base = match (anchor, interval.unit) {
             (Anchor::Start { at }, _) => zone.to_datetime(at),

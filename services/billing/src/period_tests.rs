@@ -141,6 +141,17 @@ fn what_makes_no_schedule_is_named() {
     assert_eq!(late, Err(PeriodError::OutOfRange));
 }
 
+#[test]
+fn a_quarter_is_three_months_but_a_week_is_not_seven_days() {
+    let interval = |unit, count| IntervalSpec { unit, count };
+    let month = interval(IntervalUnit::Month, 3);
+    assert!(same_boundaries(month, interval(IntervalUnit::Quarter, 1)));
+    assert!(same_boundaries(interval(IntervalUnit::Quarter, 8), interval(IntervalUnit::Year, 2)));
+    assert!(!same_boundaries(month, interval(IntervalUnit::Month, 4)));
+    assert!(!same_boundaries(interval(IntervalUnit::Week, 1), interval(IntervalUnit::Day, 7)));
+    assert!(!same_boundaries(interval(IntervalUnit::Day, 3), month));
+}
+
 /// From 1998 for 30 years: each period ends where the next begins, has a length, and holds its own instants.
 fn tiles(schedule: &Schedule) {
     let (from, until): (Timestamp, Timestamp) =

@@ -2,24 +2,67 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NameRef, SpecError, SpecErrorCode, read_shape};
-use crate::ids::check_key;
+use super::{FilterSpec, NameRef, SpecError, SpecErrorCode, check_text, filter_spec, read_shape};
+use crate::decimal::Decimal;
 
-/// How the events of a window become one quantity. The merge law of each is in meter.rs.
+/// How the events of a window become one quantity. The merge law of each is in meter/partial.rs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AggregationKind {
+    /// How many events.
     Count,
+    /// The values added up, times `multiplier`.
     Sum,
+    /// The largest value.
     Max,
+    /// The smallest value.
+    Min,
+    /// The values added up, divided by their number.
+    Average,
+    /// The value of the latest event, by the event's own time.
+    Latest,
+    /// How many different values.
     UniqueCount,
+    /// A level that each event sets: its mean over the window, weighted by how long it stood.
+    WeightedSum,
+    /// The smallest value that at least `percentile` percent of the values do not exceed (nearest rank).
+    Percentile,
 }
 
 impl AggregationKind {
+    pub const ALL: [Self; 9] = [
+        Self::Count,
+        Self::Sum,
+        Self::Max,
+        Self::Min,
+        Self::Average,
+        Self::Latest,
+        Self::UniqueCount,
+        Self::WeightedSum,
+        Self::Percentile,
+    ];
+
     /// Count looks at no value; the others read `valueProperty`.
     pub fn reads_a_value(self) -> bool {
         match self {
             Self::Count => false,
-            Self::Sum | Self::Max | Self::UniqueCount => true,
+            Self::Sum
+            | Self::Max
+            | Self::Min
+            | Self::Average
+            | Self::Latest
+            | Self::UniqueCount
+            | Self::WeightedSum
+            | Self::Percentile => true,
+        }
+    }
+
+    /// Whether there is a level that one period can leave to the next (`reset: Never`).
+    pub fn has_a_level(self) -> bool {
+        match self {
+            Self::Sum | Self::Latest | Self::WeightedSum => true,
+            Self::Count | Self::Max | Self::Min | Self::Average | Self::UniqueCount | Self::Percentile => {
+                false
+            }
         }
     }
 
@@ -28,30 +71,31 @@ impl AggregationKind {
             Self::Count => "Count",
             Self::Sum => "Sum",
             Self::Max => "Max",
+            Self::Min => "Min",
+            Self::Average => "Average",
+            Self::Latest => "Latest",
             Self::UniqueCount => "UniqueCount",
+            Self::WeightedSum => "WeightedSum",
+            Self::Percentile => "Percentile",
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FilterOperator {
-    /// The property's text is one of `values`.
-    In,
-    /// The property is missing, or its text is none of `values`.
-    NotIn,
-    /// The property's text is the one value.
-    Eq,
-    /// The property is missing, or its text is not the one value.
-    NotEq,
+/// What a period starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum ResetPolicy {
+    /// From nothing.
+    #[default]
+    EachPeriod,
+    /// From the level that all time before it left: seats held, bytes stored. A Sum then also takes negative values, which
+    /// lower its level; a level below zero at a period's end is an error, not a credit.
+    Never,
 }
 
-/// One condition on a property; an event counts when all of a meter's filters hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FilterSpec {
-    pub property: String,
-    pub operator: FilterOperator,
-    pub values: Vec<String>,
+impl ResetPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `Meter.spec`.
@@ -67,6 +111,14 @@ pub struct MeterSpec {
     pub aggregation: AggregationKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_property: Option<String>,
+    /// Of a Percentile: above 0 and at most 100, such as "99.9".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<Decimal>,
+    /// Of a Sum: what the sum is multiplied by, above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<Decimal>,
+    #[serde(default, skip_serializing_if = "ResetPolicy::is_default")]
+    pub reset: ResetPolicy,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub group_by: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -78,9 +130,8 @@ pub struct MeterSpec {
     pub description: Option<String>,
 }
 
-/// Most dimensions of a meter, and most filters.
+/// Most dimensions of a meter.
 pub const GROUP_BY_MAX: usize = 16;
-pub const FILTERS_MAX: usize = 16;
 
 impl MeterSpec {
     pub fn from_json(spec: &serde_json::Value) -> Result<Self, SpecError> {
@@ -92,18 +143,11 @@ impl MeterSpec {
     pub fn validate(&self) -> Result<(), SpecError> {
         check_text("eventType", &self.event_type)?;
         self.validate_value_property()?;
+        self.validate_percentile()?;
+        self.validate_multiplier()?;
+        self.validate_reset()?;
         self.validate_group_by()?;
-        if self.filters.len() > FILTERS_MAX {
-            return Err(SpecError::new(
-                "filters",
-                SpecErrorCode::OutOfRange,
-                "at most 16 filters are possible",
-            ));
-        }
-        for (index, filter) in self.filters.iter().enumerate() {
-            filter.validate().map_err(|error| error.below(&format!("filters[{index}]")))?;
-        }
-        Ok(())
+        filter_spec::validate_all(&self.filters)
     }
 
     fn validate_value_property(&self) -> Result<(), SpecError> {
@@ -120,6 +164,57 @@ impl MeterSpec {
             )),
             (Some(property), true) => check_text("valueProperty", property),
             (None, false) => Ok(()),
+        }
+    }
+
+    fn validate_percentile(&self) -> Result<(), SpecError> {
+        let is_percentile = self.aggregation == AggregationKind::Percentile;
+        match (self.percentile, is_percentile) {
+            (None, true) => {
+                let detail = "say which one, such as \"95\" or \"99.9\"";
+                Err(SpecError::new("percentile", SpecErrorCode::Missing, detail))
+            }
+            (Some(_), false) => {
+                let detail =
+                    format!("{} has none: leave it out, or use Percentile", self.aggregation.as_str());
+                Err(SpecError::new("percentile", SpecErrorCode::Conflicting, detail))
+            }
+            (Some(percentile), true)
+                if percentile <= Decimal::ZERO || percentile > Decimal::from_integer(100) =>
+            {
+                Err(SpecError::new(
+                    "percentile",
+                    SpecErrorCode::OutOfRange,
+                    "must be above 0 and at most 100",
+                ))
+            }
+            (Some(_), true) | (None, false) => Ok(()),
+        }
+    }
+
+    fn validate_multiplier(&self) -> Result<(), SpecError> {
+        match (self.multiplier, self.aggregation == AggregationKind::Sum) {
+            (Some(_), false) => {
+                let detail = format!("{} has none: leave it out, or use Sum", self.aggregation.as_str());
+                Err(SpecError::new("multiplier", SpecErrorCode::Conflicting, detail))
+            }
+            (Some(multiplier), true) if multiplier <= Decimal::ZERO => {
+                Err(SpecError::new("multiplier", SpecErrorCode::OutOfRange, "must be above 0"))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    fn validate_reset(&self) -> Result<(), SpecError> {
+        match self.reset {
+            ResetPolicy::Never if !self.aggregation.has_a_level() => {
+                let detail = format!(
+                    "{} has no level that a period could leave to the next: use EachPeriod, or Sum, Latest or WeightedSum",
+                    self.aggregation.as_str()
+                );
+                Err(SpecError::new("reset", SpecErrorCode::Conflicting, detail))
+            }
+            ResetPolicy::Never | ResetPolicy::EachPeriod => Ok(()),
         }
     }
 
@@ -153,6 +248,9 @@ impl MeterSpec {
             event_type,
             aggregation,
             value_property,
+            percentile,
+            multiplier,
+            reset,
             group_by,
             filters,
             unit: _,
@@ -163,32 +261,10 @@ impl MeterSpec {
             && *event_type == other.event_type
             && *aggregation == other.aggregation
             && *value_property == other.value_property
+            && *percentile == other.percentile
+            && *multiplier == other.multiplier
+            && *reset == other.reset
             && *group_by == other.group_by
             && *filters == other.filters
     }
-}
-
-impl FilterSpec {
-    fn validate(&self) -> Result<(), SpecError> {
-        check_text("property", &self.property)?;
-        let one_value = match self.operator {
-            FilterOperator::Eq | FilterOperator::NotEq => true,
-            FilterOperator::In | FilterOperator::NotIn => false,
-        };
-        if self.values.is_empty() {
-            return Err(SpecError::new("values", SpecErrorCode::Missing, "give at least one value"));
-        }
-        if one_value && self.values.len() > 1 {
-            return Err(SpecError::new(
-                "values",
-                SpecErrorCode::Conflicting,
-                "Eq and NotEq take one value; use In or NotIn for several",
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn check_text(field: &str, text: &str) -> Result<(), SpecError> {
-    check_key("", text).map_err(|problem| SpecError::new(field, SpecErrorCode::InvalidName, problem.problem))
 }

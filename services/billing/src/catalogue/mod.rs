@@ -4,18 +4,27 @@
 //! `from_json` reads and checks a spec in one step and names the field of the first thing that is wrong; what it returns is
 //! valid. Nothing here knows versions, owners or stores. Neighbours: crds/ carries the same shapes with their schemas.
 
+mod filter_spec;
 mod meter_spec;
 mod plan_spec;
+mod price_models;
+mod price_spec;
 mod tenant_spec;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use meter_spec::{AggregationKind, FilterOperator, FilterSpec, MeterSpec};
-pub use plan_spec::{
-    Billed, FlatSpec, IntervalSpec, IntervalUnit, PackageRounding, PackageSpec, PerUnitSpec, PlanSpec,
-    PriceModel, PriceSpec, TierSpec, TieredSpec,
+pub use filter_spec::{ConditionSpec, FilterOperator, FilterSpec};
+pub use meter_spec::{AggregationKind, MeterSpec, ResetPolicy};
+pub use plan_spec::{IntervalSpec, IntervalUnit, PlanSpec};
+pub use price_models::{
+    Billed, BlockSpec, DynamicSpec, FlatSpec, MatrixRowSpec, MatrixSpec, PackageRounding, PackageSpec,
+    PerUnitSpec, PercentageSpec, RateTierSpec, RateTiersSpec, TierSpec, TieredSpec,
+};
+pub use price_spec::{
+    BucketSize, BucketSpec, CommitmentSpec, CommitmentWindow, DiscountSpec, PriceModel, PriceSpec,
+    PricingUnitSpec, TimeOfDaySpec, UnitRounding, UnitSpec,
 };
 pub use tenant_spec::{ApiKeySpec, TenantSpec};
 
@@ -63,6 +72,11 @@ impl SpecError {
         Self { field: field.into(), code, detail: detail.into() }
     }
 
+    /// Something that a field names is not there.
+    pub fn missing(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(field, SpecErrorCode::Missing, detail)
+    }
+
     /// The same error, one level further down the path.
     pub(crate) fn below(mut self, parent: &str) -> Self {
         self.field = match self.field.as_str() {
@@ -75,12 +89,18 @@ impl SpecError {
 }
 
 /// Reads the shape; the path of a mistake comes from the deserializer.
-fn read_shape<T: DeserializeOwned>(spec: &serde_json::Value) -> Result<T, SpecError> {
+pub(crate) fn read_shape<T: DeserializeOwned>(spec: &serde_json::Value) -> Result<T, SpecError> {
     serde_path_to_error::deserialize(spec).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { String::new() } else { path };
         SpecError::new(field, SpecErrorCode::Malformed, error.into_inner().to_string())
     })
+}
+
+/// A free text that names something of the events: a type, a property.
+fn check_text(field: &str, text: &str) -> Result<(), SpecError> {
+    crate::ids::check_key("", text)
+        .map_err(|problem| SpecError::new(field, SpecErrorCode::InvalidName, problem.problem))
 }
 
 /// The names in a list must be DNS names and distinct.

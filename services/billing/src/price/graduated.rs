@@ -1,10 +1,10 @@
 //! Graduated: each unit costs what its own tier says. A tier's flat amount is due once the tier is entered; the first tier's
 //! also at no usage at all, unless `flatAtZero` is false. `upTo` is inclusive, and parts of units split exactly.
 
-use super::TraceStep;
+use super::{BlocksStep, TraceStep};
 use crate::{
     catalogue::{TierSpec, TieredSpec},
-    decimal::{Amount, Overflow, Quantity},
+    decimal::{Amount, Overflow, Quantity, WholeRounding},
 };
 
 pub(super) fn trace(tiered: &TieredSpec, usage: Quantity) -> Result<Vec<TraceStep>, Overflow> {
@@ -32,7 +32,14 @@ pub(super) fn tier_step(
     from: Quantity,
     quantity: Quantity,
 ) -> Result<TraceStep, Overflow> {
-    let units = tier.unit_amount.map_or(Ok(Amount::ZERO), |unit_amount| quantity.times(unit_amount))?;
+    let (units, blocks) = match (tier.unit_amount, &tier.block) {
+        (_, Some(block)) => {
+            let blocks = Quantity(quantity.0.whole_multiples(block.size.0, WholeRounding::Up)?);
+            (blocks.times(block.amount)?, Some(BlocksStep { blocks, block_amount: block.amount }))
+        }
+        (Some(unit_amount), None) => (quantity.times(unit_amount)?, None),
+        (None, None) => (Amount::ZERO, None),
+    };
     let amount = units.checked_add(tier.flat_amount.unwrap_or_default())?;
     Ok(TraceStep::Tier {
         tier: u32::try_from(index + 1).map_err(|_| Overflow)?,
@@ -40,6 +47,8 @@ pub(super) fn tier_step(
         up_to: tier.up_to,
         quantity,
         unit_amount: tier.unit_amount,
+        blocks,
+        rate: None,
         flat_amount: tier.flat_amount,
         amount,
     })
@@ -97,6 +106,22 @@ mod tests {
             &[
                 ("3", "0 = included 3 + tier 1: 0 × 5 + 0 = 0"),
                 ("6", "11 = included 3 + tier 1: 2 × 5 + 0 = 10 + tier 2: 1 × 1 + 0 = 1"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_tier_sells_its_units_in_blocks_and_a_begun_one_in_full() {
+        cases(
+            "{name: n, meterRef: {name: n}, graduated: {flatAtZero: false, tiers: [{upTo: '10', block: {size: '5', amount: '3'}},
+                {block: {size: '100', amount: '20'}, flatAmount: '1'}]}}",
+            &[
+                ("0", "0 ="),
+                ("5", "3 = tier 1: 1 blocks for 5 × 3 + 0 = 3"),
+                ("5.000000000000000001", "6 = tier 1: 2 blocks for 5.000000000000000001 × 3 + 0 = 6"),
+                ("11", "27 = tier 1: 2 blocks for 10 × 3 + 0 = 6 + tier 2: 1 blocks for 1 × 20 + 1 = 21"),
+                ("110", "27 = tier 1: 2 blocks for 10 × 3 + 0 = 6 + tier 2: 1 blocks for 100 × 20 + 1 = 21"),
+                ("111", "47 = tier 1: 2 blocks for 10 × 3 + 0 = 6 + tier 2: 2 blocks for 101 × 20 + 1 = 41"),
             ],
         );
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{check::price, price_usage};
+use super::{Usage, check::price, price_usage};
 use crate::decimal::{Amount, Decimal, Quantity};
 
 fn quantity(thousandths: i64) -> Quantity {
@@ -10,7 +10,7 @@ fn quantity(thousandths: i64) -> Quantity {
 }
 
 fn amount(yaml: &str, usage: Quantity) -> Amount {
-    price_usage(&price(yaml), usage).expect("the price fits").amount
+    price_usage(&price(yaml), &Usage::Total(usage)).expect("the price fits").amount
 }
 
 fn tiers(bounds: &[u32], unit_amounts: &[u32]) -> String {
@@ -56,7 +56,7 @@ proptest! {
         bounds in prop::collection::vec(1u32..500, 0..6), units in prop::collection::vec(0u32..99, 6), usage in 0i64..3_000_000,
     ) {
         let yaml = format!("{{name: n, meterRef: {{name: n}}, graduated: {}}}", tiers(&bounds, &units));
-        let trace = price_usage(&price(&yaml), quantity(usage)).expect("fits").trace;
+        let trace = price_usage(&price(&yaml), &Usage::Total(quantity(usage))).expect("fits").trace;
         let split = trace.iter().try_fold(Quantity::ZERO, |sum, step| match step {
             super::TraceStep::Tier { quantity, .. } => sum.checked_add(*quantity),
             other => panic!("not a tier: {other:?}"),

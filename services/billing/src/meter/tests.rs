@@ -1,9 +1,8 @@
-//! What an event contributes, as a table; the merge laws on random splits.
-
-use proptest::prelude::*;
+//! What an event contributes, as a table. What contributions come to is in partial_tests.rs.
 
 use super::*;
 use crate::{
+    catalogue::MeterSpec,
     ids::{CustomerKey, ProjectId, TenantId},
     properties,
 };
@@ -34,9 +33,9 @@ fn event(properties: &str) -> UsageEvent {
 fn check(meter: &MeterSpec, properties: &str) -> String {
     match quantity_of(meter, &event(properties)) {
         Ok(None) => "not counted".to_owned(),
-        Ok(Some(Contribution { quantity, unique_value: None, group: _ })) => quantity.to_string(),
-        Ok(Some(Contribution { quantity, unique_value: Some(value), group: _ })) => {
-            format!("{quantity} of {value}")
+        Ok(Some(Contribution { quantity, unique_value, group: _, time_us, source, id })) => {
+            assert_eq!((time_us, source.as_str(), id.as_str()), (17, "key", "e-1"));
+            unique_value.map_or(quantity.to_string(), |value| format!("{quantity} of {value}"))
         }
         Err(reason) => reason.code().to_owned(),
     }
@@ -70,11 +69,31 @@ fn a_value_is_read_exactly_or_quarantined_with_a_reason() {
         ("{\"bytes\":1e-400}", "too_many_decimals"),
     ] {
         assert_eq!(check(&sum, properties), expected, "{properties}");
-        assert_eq!(
-            check(&meter("aggregation: Max, valueProperty: bytes"), properties),
-            expected,
-            "{properties}"
-        );
+        for aggregation in [
+            "Max",
+            "Min",
+            "Average",
+            "Latest",
+            "WeightedSum",
+            "Latest, reset: Never",
+            "Percentile, percentile: '50'",
+        ] {
+            let meter = meter(&format!("aggregation: {aggregation}, valueProperty: bytes"));
+            assert_eq!(check(&meter, properties), expected, "{aggregation} {properties}");
+        }
+    }
+}
+
+#[test]
+fn only_a_sum_that_is_never_reset_takes_decrements() {
+    for (aggregation, expected) in [
+        ("Sum, reset: Never", "-2.5"),
+        ("Sum, reset: EachPeriod", "negative_value"),
+        ("Latest, reset: Never", "negative_value"),
+        ("WeightedSum, reset: Never", "negative_value"),
+    ] {
+        let meter = meter(&format!("aggregation: {aggregation}, valueProperty: seats"));
+        assert_eq!(check(&meter, "{\"seats\":-2.5}"), expected, "{aggregation}");
     }
 }
 
@@ -137,6 +156,106 @@ fn only_events_of_the_type_that_pass_every_filter_count() {
     assert_eq!(quantity_of(&meter("aggregation: Count"), &other), Ok(None));
 }
 
+/// Whether an event of these properties holds the filters.
+fn filtered(filters: &str, properties: &str) -> String {
+    match check(&meter(&format!("aggregation: Count, filters: [{filters}]")), properties).as_str() {
+        "1" => "yes".to_owned(),
+        "not counted" => "no".to_owned(),
+        reason => reason.to_owned(),
+    }
+}
+
+#[test]
+fn numbers_are_compared_as_numbers_and_prefixes_as_texts() {
+    for (condition, below, equal, above) in [
+        ("operator: Gt, values: ['10']", "no", "no", "yes"),
+        ("operator: Gte, values: ['10']", "no", "yes", "yes"),
+        ("operator: Lt, values: ['10']", "yes", "no", "no"),
+        ("operator: Lte, values: ['10']", "yes", "yes", "no"),
+    ] {
+        let filter = format!("{{property: n, {condition}}}");
+        for (found, expected) in [
+            ("9", below),
+            ("9.999999999999999999", below),
+            ("\"9\"", below),
+            ("-11", below),
+            ("10", equal),
+            ("10.0", equal),
+            ("\"1e1\"", equal),
+            ("10.000000000000000001", above),
+            ("100", above),
+        ] {
+            let properties = format!("{{\"n\":{found}}}");
+            assert_eq!(filtered(&filter, &properties), expected, "{condition} of {found}");
+        }
+        // A missing property is above nothing and below nothing; what is no number is undecided, never a silent no.
+        for (properties, expected) in [
+            ("{}", "no"),
+            ("{\"n\":null}", "no"),
+            ("{\"n\":\"many\"}", "not_a_number"),
+            ("{\"n\":[11]}", "not_a_number"),
+            ("{\"n\":1e30}", "number_too_large"),
+            ("{\"n\":1e-30}", "too_many_decimals"),
+        ] {
+            assert_eq!(filtered(&filter, properties), expected, "{condition} of {properties}");
+        }
+    }
+    let prefix = "{property: path, operator: Prefix, values: [/v1/, /v2/]}";
+    for (properties, expected) in [
+        ("{\"path\":\"/v1/events\"}", "yes"),
+        ("{\"path\":\"/v2/\"}", "yes"),
+        ("{\"path\":\"/v1\"}", "no"),
+        ("{\"path\":\"x/v1/\"}", "no"),
+        ("{\"path\":\"/V1/\"}", "no"),
+        ("{}", "no"),
+    ] {
+        assert_eq!(filtered(prefix, properties), expected, "{properties}");
+    }
+    assert_eq!(filtered("{property: n, operator: Prefix, values: ['40']}", "{\"n\":404}"), "yes");
+}
+
+#[test]
+fn groups_of_filters_nest() {
+    let eu_or_large = "{anyOf: [
+        {property: region, operator: Eq, values: [eu]},
+        {allOf: [{property: n, operator: Gte, values: ['5']}, {property: n, operator: Lt, values: ['7']}]}]}";
+    for (properties, expected) in [
+        ("{\"region\":\"eu\",\"n\":1}", "yes"),
+        ("{\"region\":\"us\",\"n\":1}", "no"),
+        ("{\"region\":\"us\",\"n\":5}", "yes"),
+        ("{\"region\":\"us\",\"n\":7}", "no"),
+        ("{}", "no"),
+    ] {
+        assert_eq!(filtered(eu_or_large, properties), expected, "{properties}");
+        let both = format!("{eu_or_large}, {{property: off, operator: NotEq, values: ['true']}}");
+        assert_eq!(filtered(&both, properties), expected, "{properties}");
+        let off = properties.replace('{', "{\"off\":true,").replace(",}", "}");
+        assert_eq!(filtered(&both, &off), "no", "{off}");
+    }
+}
+
+#[test]
+fn an_undecided_condition_matters_only_where_the_others_leave_the_answer_open_in_any_order() {
+    let (yes, no, open) = (
+        "{property: a, operator: Eq, values: [x]}",
+        "{property: a, operator: Eq, values: [y]}",
+        "{property: n, operator: Gt, values: ['1']}",
+    );
+    for (group, members, expected) in [
+        ("anyOf", [yes, open], "yes"),
+        ("anyOf", [no, open], "not_a_number"),
+        ("allOf", [yes, open], "not_a_number"),
+        ("allOf", [no, open], "no"),
+    ] {
+        let [one, other] = members;
+        for order in [[one, other], [other, one]] {
+            let filter = format!("{{{group}: [{}]}}", order.join(", "));
+            assert_eq!(filtered(&filter, "{\"a\":\"x\",\"n\":\"many\"}"), expected, "{filter}");
+        }
+    }
+    assert_eq!(filtered(&format!("{open}, {no}"), "{\"n\":\"many\"}"), "no");
+}
+
 #[test]
 fn a_filtered_out_event_is_not_quarantined_for_its_value() {
     let filtered = meter(
@@ -170,66 +289,4 @@ fn the_reason_shows_the_value_but_not_all_of_a_long_one() {
         text.starts_with("property \"n\" is \"xxx") && text.ends_with("…, not a number") && text.len() < 150,
         "{text}"
     );
-}
-
-#[test]
-fn different_aggregations_do_not_merge() {
-    let merged = Partial::empty(AggregationKind::Sum).merge(Partial::empty(AggregationKind::Max));
-    assert_eq!(merged, Err(MergeError::DifferentAggregations));
-}
-
-#[test]
-fn a_sum_that_does_not_fit_is_an_error() {
-    let most = Partial::Sum(Quantity(Decimal::MAX));
-    assert_eq!(most.clone().merge(most), Err(MergeError::Overflow(Overflow)));
-}
-
-const KINDS: [AggregationKind; 4] =
-    [AggregationKind::Count, AggregationKind::Sum, AggregationKind::Max, AggregationKind::UniqueCount];
-
-fn contributions(kind: AggregationKind, values: &[u32]) -> Vec<Contribution> {
-    values
-        .iter()
-        .map(|value| Contribution {
-            quantity: match kind {
-                AggregationKind::Count | AggregationKind::UniqueCount => Quantity::ONE,
-                AggregationKind::Sum | AggregationKind::Max => Quantity::from_integer(i64::from(*value)),
-            },
-            unique_value: (kind == AggregationKind::UniqueCount).then(|| value.to_string()),
-            group: BTreeMap::new(),
-        })
-        .collect()
-}
-
-fn fold(kind: AggregationKind, parts: impl IntoIterator<Item = Partial>) -> Partial {
-    parts.into_iter().try_fold(Partial::empty(kind), Partial::merge).expect("small numbers")
-}
-
-/// What the aggregation means, computed without partial results.
-fn from_scratch(kind: AggregationKind, values: &[u32]) -> u64 {
-    match kind {
-        AggregationKind::Count => values.len() as u64,
-        AggregationKind::Sum => values.iter().map(|value| u64::from(*value)).sum(),
-        AggregationKind::Max => values.iter().copied().max().map_or(0, u64::from),
-        AggregationKind::UniqueCount => values.iter().collect::<BTreeSet<_>>().len() as u64,
-    }
-}
-
-proptest! {
-    #[test]
-    fn splitting_and_shuffling_usage_changes_nothing(
-        (values, shuffled) in prop::collection::vec(0u32..50, 0..40).prop_flat_map(|v| (Just(v.clone()), Just(v).prop_shuffle())),
-        cuts in prop::collection::vec(0usize..40, 0..6),
-    ) {
-        for kind in KINDS {
-            let shuffled = contributions(kind, &shuffled);
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (shuffled.len() + 1)).chain([0, shuffled.len()]).collect();
-            cuts.sort_unstable();
-            let parts = cuts.windows(2).map(|cut| fold(kind, shuffled[cut[0]..cut[1]].iter().map(|c| Partial::of(kind, c))));
-            let merged = fold(kind, parts);
-            let whole = fold(kind, contributions(kind, &values).iter().map(|c| Partial::of(kind, c)));
-            prop_assert_eq!(&merged, &whole);
-            prop_assert_eq!(merged.finish().expect("fits").to_string(), from_scratch(kind, &values).to_string());
-        }
-    }
 }

@@ -1,0 +1,153 @@
+//! All that an invoice depends on. It is stored beside the invoice, so that the invoice can be computed again.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Adjustments;
+use crate::{
+    catalogue::PlanSpec,
+    decimal::{Amount, Quantity},
+    ids::{CustomerKey, PlanName, PriceName, SubscriptionId, TenantId},
+    period::Period,
+    price::Usage,
+    subscription::{SegmentState, Share},
+};
+
+/// All that an invoice depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceInput {
+    pub engine_version: u32,
+    pub catalogue_version: i64,
+    pub tenant: TenantId,
+    pub customer: CustomerKey,
+    pub subscription: SubscriptionId,
+    /// The IANA name by which buckets and times of day are cut.
+    pub time_zone: String,
+    pub period: Period,
+    pub kind: InvoiceKind,
+    /// The terms that held in the period, one after the other; together they are the period.
+    pub segments: Vec<BilledSegment>,
+    /// Plans in force just before the period: what is charged once was charged with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans_before: Vec<PlanName>,
+    /// What earlier invoices charged in advance for time in this period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charged_in_advance: Vec<AdvanceCharge>,
+    /// None when the subscription ends with this period.
+    pub next: Option<NextTerms>,
+    /// The cutoff: only events stored before this instant are counted.
+    pub stored_before: Timestamp,
+    /// One entry for each of [`super::metered`], in its order, zero usage included.
+    pub usage: Vec<PriceUsage>,
+    #[serde(default, skip_serializing_if = "Adjustments::is_empty")]
+    pub adjustments: Adjustments,
+}
+
+/// What an invoice is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceKind {
+    /// The whole period, when it is over: all lines.
+    Period,
+    /// Usage up to now, because a threshold was reached: usage lines only. The invoice of the period charges the rest.
+    Progressive,
+}
+
+/// A part of the period in which the terms did not change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BilledSegment {
+    pub period: Period,
+    pub terms: Terms,
+    /// How much of a whole period's amounts this part is charged.
+    pub share: Share,
+    pub state: SegmentState,
+}
+
+/// By what a subscription is billed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    pub plan: PlanTerms,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_ons: Vec<PlanTerms>,
+    /// By how much the flat amount of a price is multiplied (seats); one where nothing is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quantities: BTreeMap<PriceName, Quantity>,
+}
+
+/// One plan as it holds for a subscription: of one version, with the subscription's overrides in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanTerms {
+    pub name: PlanName,
+    pub version: i32,
+    pub spec: PlanSpec,
+    /// How often the add-on was taken; it multiplies the flat amounts.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub quantity: Quantity,
+}
+
+fn one() -> Quantity {
+    Quantity::ONE
+}
+
+fn is_one(quantity: &Quantity) -> bool {
+    *quantity == Quantity::ONE
+}
+
+/// What an earlier invoice charged for one price, for time in this period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvanceCharge {
+    pub plan: PlanName,
+    pub price: PriceName,
+    /// As on its line, and net of the price's own discount.
+    pub amount: Amount,
+}
+
+/// What is charged in advance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextTerms {
+    pub period: Period,
+    pub terms: Terms,
+    /// Less than whole where the subscription is known to end within the next period.
+    pub share: Share,
+}
+
+/// What one metered price is told of usage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceUsage {
+    pub plan: PlanName,
+    pub price: PriceName,
+    pub usage: Usage,
+    /// What an earlier invoice of this period charged already: a part of `usage`, of the same shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_before: Option<Usage>,
+    pub events: u64,
+    pub meter_version: i32,
+    /// For people: "call".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+impl PriceUsage {
+    /// A total, for a price that asks for no more.
+    pub fn total(metered: &super::Metered, quantity: Quantity, events: u64, meter_version: i32) -> Self {
+        let super::Metered { plan, price, .. } = metered;
+        Self {
+            plan: plan.clone(),
+            price: price.clone(),
+            usage: Usage::Total(quantity),
+            billed_before: None,
+            events,
+            meter_version,
+            unit: None,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Grants pay for the lines of an invoice.
+//!
+//! Grants burn in their order (priority, then the soonest expiry, then the earlier one, then the name), each from the first
+//! line on. A grant pays for positive lines of the prices that it covers, usage and flat alike; exact, nothing is rounded.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Account, EntryKind, GrantId, GrantTerms, Ledger, LedgerError, Posting};
+use crate::{
+    catalogue::Billed,
+    decimal::{Amount, Overflow},
+    ids::{InvoiceId, PriceName},
+    money::Currency,
+};
+
+/// An invoice that wants to be paid by grants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BurnRequest {
+    /// Another revision of an invoice is another invoice.
+    pub invoice: InvoiceId,
+    /// An invoice burns in two parts where it has both kinds of lines, for they are of two times.
+    #[serde(default)]
+    pub billed: Billed,
+    /// Grants in force at this instant pay. In arrears it is the last instant of the period, so that a grant which ends with
+    /// the period pays for its usage; in advance it is the first instant of the period that is paid for.
+    pub at: Timestamp,
+    pub currency: Currency,
+    pub lines: Vec<BurnableLine>,
+    #[serde(default)]
+    pub overage: Overage,
+}
+
+/// A line of an invoice, as far as grants see it: the amount is rounded, discounts are off, exclusive taxes not yet on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BurnableLine {
+    pub price: PriceName,
+    pub amount: Amount,
+}
+
+/// What becomes of a line's rest that no grant covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Overage {
+    /// The invoice asks for it.
+    #[default]
+    Charge,
+    /// It becomes a debt in the ledger, which the next grants pay first, if some grant that ever took effect may pay for the
+    /// price. Lines of other prices are charged.
+    Carry,
+}
+
+/// What one grant paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Burn {
+    pub grant: GrantId,
+    /// Positive.
+    pub amount: Amount,
+    /// Of each line, in their order; they sum to `amount`.
+    pub shares: Vec<Amount>,
+}
+
+/// What the ledger took over of an invoice. The invoice asks for the rest of each line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Burned {
+    /// In burn order; only grants that paid something.
+    pub burns: Vec<Burn>,
+    /// Of each line: what was carried as a debt.
+    pub carried: Vec<Amount>,
+}
+
+impl BurnRequest {
+    fn key(&self) -> String {
+        let part = match self.billed {
+            Billed::InArrears | Billed::OneTime => "in-arrears",
+            Billed::InAdvance => "in-advance",
+        };
+        format!("burn/{}/{part}", self.invoice)
+    }
+}
+
+impl Ledger {
+    /// Pays the lines of an invoice from the grants, once: the same request again returns what the first one did, also after
+    /// the invoice was voided.
+    pub fn burn(&mut self, request: BurnRequest) -> Result<Burned, LedgerError> {
+        let key = request.key();
+        if let Some(entry) = self.entry(&key) {
+            if let EntryKind::Burn { request: first, outcome } = &entry.kind
+                && *first == request
+            {
+                return Ok(outcome.clone());
+            }
+            return Err(LedgerError::KeyConflict { key });
+        }
+        if self.entry(&format!("void/{}", request.invoice)).is_some() {
+            return Err(LedgerError::Voided(request.invoice));
+        }
+        self.check_request(&request)?;
+        self.advance(request.at)?;
+        let outcome = self.plan_burn(&request)?;
+        let postings = postings(&request, &outcome);
+        let kind = EntryKind::Burn { request: request.clone(), outcome: outcome.clone() };
+        self.append(key, request.at, kind, postings)?;
+        for burn in &outcome.burns {
+            self.reopen_if_expired(&request.invoice, &burn.grant)?;
+        }
+        Ok(outcome)
+    }
+
+    fn check_request(&self, request: &BurnRequest) -> Result<(), LedgerError> {
+        if request.currency != self.currency {
+            return Err(LedgerError::Currency { given: request.currency, expected: self.currency });
+        }
+        let mut lines = request.lines.iter().enumerate();
+        match lines.find(|(_, line)| !self.currency.is_in_minor_units(line.amount)) {
+            Some((index, line)) => Err(LedgerError::UnroundedLine { index, amount: line.amount }),
+            None => Ok(()),
+        }
+    }
+
+    fn plan_burn(&self, request: &BurnRequest) -> Result<Burned, LedgerError> {
+        let mut left: Vec<Amount> = request.lines.iter().map(|line| line.amount.max(Amount::ZERO)).collect();
+        let mut burns = Vec::new();
+        for terms in self.burn_order().iter().filter(|terms| terms.is_in_force(request.at)) {
+            let usable = self.usable(&terms.grant, request.at)?;
+            let shares = take(terms, usable, &request.lines, &mut left)?;
+            let amount = Amount::checked_sum(shares.iter().copied())?;
+            if !amount.is_zero() {
+                burns.push(Burn { grant: terms.grant.clone(), amount, shares });
+            }
+        }
+        let carried = request
+            .lines
+            .iter()
+            .zip(left)
+            .map(|(line, left)| match request.overage {
+                Overage::Carry if self.ever_covered(&line.price, request.at) => left,
+                Overage::Carry | Overage::Charge => Amount::ZERO,
+            })
+            .collect();
+        Ok(Burned { burns, carried })
+    }
+
+    /// Whether a grant that took effect by then, ended or not, may pay for the price.
+    fn ever_covered(&self, price: &PriceName, at: Timestamp) -> bool {
+        self.grants.values().any(|terms| terms.grant.effective_at <= at && terms.covers(price))
+    }
+}
+
+/// Takes from each line that the grant covers what is left of it, as far as the grant goes.
+fn take(
+    terms: &GrantTerms,
+    usable: Amount,
+    lines: &[BurnableLine],
+    left: &mut [Amount],
+) -> Result<Vec<Amount>, Overflow> {
+    let mut usable = usable;
+    lines
+        .iter()
+        .zip(left)
+        .map(|(line, left)| {
+            let share = if terms.covers(&line.price) { usable.min(*left) } else { Amount::ZERO };
+            usable = usable.checked_sub(share)?;
+            *left = left.checked_sub(share)?;
+            Ok(share)
+        })
+        .collect()
+}
+
+fn postings(request: &BurnRequest, outcome: &Burned) -> Vec<Posting> {
+    let Burned { burns, carried } = outcome;
+    let mut postings = Vec::new();
+    for burn in burns {
+        postings.extend([
+            Posting { account: Account::Available(burn.grant.clone()), amount: burn.amount.negated() },
+            Posting { account: Account::Consumed(burn.grant.clone()), amount: burn.amount },
+        ]);
+    }
+    for (line, amount) in request.lines.iter().zip(carried) {
+        let (invoice, price) = (request.invoice.clone(), line.price.clone());
+        postings.extend([
+            Posting {
+                account: Account::Overage { invoice: invoice.clone(), price: price.clone() },
+                amount: amount.negated(),
+            },
+            Posting { account: Account::Receivable { invoice, price }, amount: *amount },
+        ]);
+    }
+    postings
+}

@@ -1,0 +1,230 @@
+//! From contributions to what a price asks for: a total, buckets, groups or transactions.
+//!
+//! This is the meaning of usage; a store that answers from roll-ups must say the same. Contributions may come in any order and
+//! of any time: those within the spans count, and of a meter that is never reset those before them make the level that the
+//! first span begins with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::{
+    bucket::Buckets,
+    catalogue::{AggregationKind, MeterSpec, ResetPolicy},
+    decimal::{Decimal, Overflow, Quantity},
+    meter::{Contribution, FinishError, MergeError, Partial},
+    period::{Period, PeriodError},
+    price::{BucketUsage, GroupUsage, TransactionRun, Usage, UsageShape},
+};
+
+/// Usage with the number of events in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    pub usage: Usage,
+    pub events: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    #[error(transparent)]
+    Buckets(#[from] PeriodError),
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+}
+
+/// What the meter says of the spans (in order, without overlap), in the shape that a price asks for.
+pub fn measure(
+    meter: &MeterSpec,
+    shape: &UsageShape,
+    spans: &[Period],
+    zone: &str,
+    contributions: &[&Contribution],
+) -> Result<Measured, MeasureError> {
+    let within = |time_us: i64| spans.iter().any(|span| contains(*span, time_us));
+    let events = contributions.iter().filter(|contribution| within(contribution.time_us)).count() as u64;
+    let usage = match shape {
+        UsageShape::Total => Usage::Total(total(meter, spans, contributions)?),
+        UsageShape::Transactions => Usage::Transactions(transactions(spans, contributions)),
+        UsageShape::Groups { dimensions } => {
+            let mut groups = Vec::new();
+            for (values, members) in by_group(dimensions, contributions) {
+                let quantity = total(meter, spans, &members)?;
+                if !quantity.is_zero() {
+                    groups.push(GroupUsage { values, quantity });
+                }
+            }
+            Usage::Groups(groups)
+        }
+        UsageShape::Buckets { size, group_by } => {
+            let buckets = Buckets::new(*size, zone)?;
+            let mut all = Vec::new();
+            for (group, members) in by_group(group_by, contributions) {
+                for (start, quantity) in in_buckets(meter, spans, &buckets, &members)? {
+                    all.push(BucketUsage { start, group: group.clone(), quantity });
+                }
+            }
+            all.sort_by(|a, b| (a.start, &a.group).cmp(&(b.start, &b.group)));
+            Usage::Buckets(all)
+        }
+    };
+    Ok(Measured { usage, events })
+}
+
+fn contains(span: Period, time_us: i64) -> bool {
+    span.start.as_microsecond() <= time_us && time_us < span.end.as_microsecond()
+}
+
+/// One quantity for all spans together. A level goes on between them; a mean over time counts the time of the spans alone.
+fn total(
+    meter: &MeterSpec,
+    spans: &[Period],
+    contributions: &[&Contribution],
+) -> Result<Quantity, MeasureError> {
+    let Some((first, last)) = spans.first().zip(spans.last()) else { return Ok(Quantity::ZERO) };
+    let hull = Period { start: first.start, end: last.end };
+    match meter.aggregation {
+        AggregationKind::WeightedSum if spans.len() > 1 => mean_of_spans(meter, spans, contributions),
+        AggregationKind::WeightedSum
+        | AggregationKind::Count
+        | AggregationKind::Sum
+        | AggregationKind::Max
+        | AggregationKind::Min
+        | AggregationKind::Average
+        | AggregationKind::Latest
+        | AggregationKind::UniqueCount
+        | AggregationKind::Percentile => {
+            let level = level_at(meter, hull.start, contributions)?;
+            let partial =
+                partial(meter, contributions, |time_us| spans.iter().any(|span| contains(*span, time_us)))?;
+            Ok(partial.finish_from(level, meter, hull)?)
+        }
+    }
+}
+
+fn mean_of_spans(
+    meter: &MeterSpec,
+    spans: &[Period],
+    contributions: &[&Contribution],
+) -> Result<Quantity, MeasureError> {
+    let (mut sum, mut micros) = (Decimal::ZERO, 0_u64);
+    for span in spans {
+        let mean = total(meter, &[*span], contributions)?;
+        // Seconds keep the product far from the largest decimal.
+        sum = sum.checked_add(mean.0.checked_mul_ratio(span.micros(), 1_000_000)?)?;
+        micros = micros.checked_add(span.micros()).ok_or(Overflow)?;
+    }
+    Ok(Quantity(sum.checked_mul_ratio(1_000_000, micros)?))
+}
+
+/// What stands when a span begins: of a meter that is never reset, what all earlier events leave.
+fn level_at(
+    meter: &MeterSpec,
+    start: Timestamp,
+    contributions: &[&Contribution],
+) -> Result<Quantity, MeasureError> {
+    match meter.reset {
+        ResetPolicy::EachPeriod => Ok(Quantity::ZERO),
+        ResetPolicy::Never => {
+            let before = partial(meter, contributions, |time_us| time_us < start.as_microsecond())?;
+            Ok(before.carry(Quantity::ZERO, meter)?)
+        }
+    }
+}
+
+fn partial(
+    meter: &MeterSpec,
+    contributions: &[&Contribution],
+    counts: impl Fn(i64) -> bool,
+) -> Result<Partial, MergeError> {
+    contributions
+        .iter()
+        .filter(|contribution| counts(contribution.time_us))
+        .try_fold(Partial::empty(meter.aggregation), |sum, contribution| {
+            sum.merge(Partial::of(meter.aggregation, contribution))
+        })
+}
+
+/// By the values of some properties, "" where an event has none; one group of everything where there are no properties.
+fn by_group<'a>(
+    properties: &[String],
+    contributions: &[&'a Contribution],
+) -> BTreeMap<Vec<String>, Vec<&'a Contribution>> {
+    let mut groups: BTreeMap<Vec<String>, Vec<&Contribution>> = BTreeMap::new();
+    if properties.is_empty() {
+        groups.insert(Vec::new(), Vec::new());
+    }
+    for contribution in contributions {
+        let value = |property: &String| contribution.group.get(property).cloned().unwrap_or_default();
+        groups.entry(properties.iter().map(value).collect()).or_default().push(contribution);
+    }
+    groups
+}
+
+/// Each bucket by itself, cut at the spans. Those without events count where a level stands in them.
+fn in_buckets(
+    meter: &MeterSpec,
+    spans: &[Period],
+    buckets: &Buckets,
+    contributions: &[&Contribution],
+) -> Result<Vec<(Timestamp, Quantity)>, MeasureError> {
+    let mut quantities = Vec::new();
+    for span in spans {
+        let starts: BTreeSet<Timestamp> = match meter.reset {
+            ResetPolicy::Never => buckets.within(*span)?.into_iter().collect(),
+            ResetPolicy::EachPeriod => starts_of_events(*span, buckets, contributions)?,
+        };
+        for start in starts {
+            let end = buckets.end_of(start)?;
+            let window = Period { start: start.max(span.start), end: end.min(span.end) };
+            let level = level_at(meter, window.start, contributions)?;
+            let within = partial(meter, contributions, |time_us| contains(window, time_us))?;
+            let quantity = within.finish_from(level, meter, window)?;
+            if !quantity.is_zero() {
+                quantities.push((start, quantity));
+            }
+        }
+    }
+    Ok(quantities)
+}
+
+fn starts_of_events(
+    span: Period,
+    buckets: &Buckets,
+    contributions: &[&Contribution],
+) -> Result<BTreeSet<Timestamp>, PeriodError> {
+    contributions
+        .iter()
+        .filter(|contribution| contains(span, contribution.time_us))
+        .map(|contribution| {
+            let at =
+                Timestamp::from_microsecond(contribution.time_us).map_err(|_| PeriodError::OutOfRange)?;
+            buckets.start_of(at)
+        })
+        .collect()
+}
+
+/// In order of time, then of identity; equal values that follow one another as one run.
+fn transactions(spans: &[Period], contributions: &[&Contribution]) -> Vec<TransactionRun> {
+    let mut within: Vec<&Contribution> = contributions
+        .iter()
+        .filter(|contribution| spans.iter().any(|span| contains(*span, contribution.time_us)))
+        .copied()
+        .collect();
+    within.sort_by(|a, b| (a.time_us, &a.source, &a.id).cmp(&(b.time_us, &b.source, &b.id)));
+    let mut runs: Vec<TransactionRun> = Vec::new();
+    for contribution in within {
+        match runs.last_mut() {
+            Some(run) if run.quantity == contribution.quantity => run.count += 1,
+            _ => runs.push(TransactionRun { quantity: contribution.quantity, count: 1 }),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+#[path = "measure_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! Usage in every shape, as a table: meter in YAML, events as (time, value, region), the answer as text.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::catalogue::BucketSize;
+
+fn meter(rest: &str) -> MeterSpec {
+    let yaml = format!("{{regionRef: {{name: eu}}, eventType: e, groupBy: [region], {rest}}}");
+    serde_saphyr::from_str(&yaml).expect("a meter in YAML")
+}
+
+fn sum() -> MeterSpec {
+    meter("aggregation: Sum, valueProperty: v")
+}
+
+fn event((index, (time, value, region)): (usize, &(&str, &str, &str))) -> Contribution {
+    let group =
+        [("region".to_owned(), (*region).to_owned())].into_iter().filter(|(_, region)| !region.is_empty());
+    Contribution {
+        quantity: value.parse().expect("a decimal"),
+        unique_value: Some((*value).to_owned()),
+        group: group.collect(),
+        time_us: time.parse::<Timestamp>().expect("a time").as_microsecond(),
+        source: String::new(),
+        id: format!("{index:04}"),
+    }
+}
+
+fn period(start: &str, end: &str) -> Period {
+    Period { start: start.parse().expect("a time"), end: end.parse().expect("a time") }
+}
+
+fn march() -> Period {
+    period("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
+}
+
+fn check(meter: &MeterSpec, shape: &UsageShape, spans: &[Period], events: &[(&str, &str, &str)]) -> String {
+    let events: Vec<Contribution> = events.iter().enumerate().map(event).collect();
+    let events: Vec<&Contribution> = events.iter().collect();
+    let measured = measure(meter, shape, spans, "UTC", &events).expect("measures");
+    let shown = match measured.usage {
+        Usage::Total(quantity) => quantity.to_string(),
+        Usage::Buckets(buckets) => {
+            let shown = |bucket: &BucketUsage| {
+                format!("{}{}={}", &bucket.start.to_string()[5..13], bucket.group.join("/"), bucket.quantity)
+            };
+            buckets.iter().map(shown).collect::<Vec<_>>().join(" ")
+        }
+        Usage::Groups(groups) => {
+            let shown = |group: &GroupUsage| format!("{}={}", group.values.join("/"), group.quantity);
+            groups.iter().map(shown).collect::<Vec<_>>().join(" ")
+        }
+        Usage::Transactions(runs) => {
+            runs.iter().map(|run| format!("{}×{}", run.quantity, run.count)).collect::<Vec<_>>().join(" ")
+        }
+    };
+    format!("{} events: {shown}", measured.events)
+}
+
+const EVENTS: [(&str, &str, &str); 5] = [
+    ("2026-02-28T23:59:59.999999Z", "100", "eu"),
+    ("2026-03-01T00:00:00Z", "1", "eu"),
+    ("2026-03-01T10:30:00Z", "2", "us"),
+    ("2026-03-02T10:30:00Z", "2", ""),
+    ("2026-04-01T00:00:00Z", "1000", "eu"),
+];
+
+#[test]
+fn what_lies_in_the_period_counts_its_end_excluded() {
+    assert_eq!(check(&sum(), &UsageShape::Total, &[march()], &EVENTS), "3 events: 5");
+    assert_eq!(check(&sum(), &UsageShape::Total, &[march()], &[]), "0 events: 0");
+}
+
+#[test]
+fn buckets_and_groups_tell_events_apart() {
+    let days = |group_by: &[&str]| UsageShape::Buckets {
+        size: BucketSize::Day,
+        group_by: group_by.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    assert_eq!(check(&sum(), &days(&[]), &[march()], &EVENTS), "3 events: 03-01T00=3 03-02T00=2");
+    assert_eq!(
+        check(&sum(), &days(&["region"]), &[march()], &EVENTS),
+        "3 events: 03-01T00eu=1 03-01T00us=2 03-02T00=2"
+    );
+    let groups = UsageShape::Groups { dimensions: vec!["region".to_owned()] };
+    assert_eq!(check(&sum(), &groups, &[march()], &EVENTS), "3 events: =2 eu=1 us=2");
+    let max = meter("aggregation: Max, valueProperty: v");
+    assert_eq!(check(&max, &days(&[]), &[march()], &EVENTS), "3 events: 03-01T00=2 03-02T00=2");
+}
+
+#[test]
+fn transactions_come_in_order_of_time() {
+    assert_eq!(check(&sum(), &UsageShape::Transactions, &[march()], &EVENTS), "3 events: 1×1 2×2");
+    let reversed: Vec<_> = EVENTS.iter().rev().copied().collect();
+    assert_eq!(check(&sum(), &UsageShape::Transactions, &[march()], &reversed), "3 events: 1×1 2×2");
+}
+
+#[test]
+fn a_level_that_is_never_reset_is_carried_into_the_period_and_its_buckets() {
+    let seats = meter("aggregation: Sum, valueProperty: v, reset: Never");
+    assert_eq!(check(&seats, &UsageShape::Total, &[march()], &EVENTS), "3 events: 105");
+    let two_days = period("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z");
+    let days = UsageShape::Buckets { size: BucketSize::Day, group_by: Vec::new() };
+    assert_eq!(check(&seats, &days, &[two_days], &EVENTS), "3 events: 03-01T00=103 03-02T00=105");
+    let groups = UsageShape::Groups { dimensions: vec!["region".to_owned()] };
+    assert_eq!(check(&seats, &groups, &[march()], &EVENTS), "3 events: =2 eu=101 us=2");
+}
+
+#[test]
+fn time_between_two_spans_does_not_count() {
+    let spans = [
+        period("2026-03-01T00:00:00Z", "2026-03-01T10:00:00Z"),
+        period("2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z"),
+    ];
+    assert_eq!(check(&sum(), &UsageShape::Total, &spans, &EVENTS), "2 events: 3");
+    let level = meter("aggregation: WeightedSum, valueProperty: v");
+    // 10 hours of 1; then nothing for 10.5 hours and 2 for 13.5, of a day that begins anew.
+    let expected = "2 events: 1.088235294117647059";
+    assert_eq!(check(&level, &UsageShape::Total, &spans, &EVENTS), expected);
+}
+
+proptest! {
+    #[test]
+    fn buckets_and_groups_of_a_sum_add_up_to_its_total(
+        events in prop::collection::vec((0i64..2_678_400, 0u32..1000, 0usize..3), 0..60),
+        size in prop::sample::select(vec![BucketSize::Minute, BucketSize::Hour, BucketSize::Day, BucketSize::Week, BucketSize::Month]),
+    ) {
+        let start = march().start;
+        let events: Vec<Contribution> = events.iter().enumerate().map(|(index, (second, value, region))| Contribution {
+            quantity: Quantity::from_integer(i64::from(*value)),
+            unique_value: None,
+            group: [("region".to_owned(), ["", "eu", "us"][*region].to_owned())].into(),
+            time_us: start.as_microsecond() + second * 1_000_000,
+            source: String::new(),
+            id: index.to_string(),
+        }).collect();
+        let events: Vec<&Contribution> = events.iter().collect();
+        let of = |shape: UsageShape| measure(&sum(), &shape, &[march()], "Asia/Kolkata", &events).expect("measures").usage.total().expect("fits");
+        let total = of(UsageShape::Total);
+        prop_assert_eq!(of(UsageShape::Buckets { size, group_by: vec!["region".to_owned()] }), total);
+        prop_assert_eq!(of(UsageShape::Groups { dimensions: vec!["region".to_owned()] }), total);
+        prop_assert_eq!(of(UsageShape::Transactions), total);
+    }
+}
