@@ -2,53 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::{MeterSpec, NameRef, PlanSpec, SpecError},
+    catalogue::{MeterSpec, PlanSpec, SpecError},
     ids::{MeterName, PlanName},
+    subscription::{SubscriptionSpec, overridden, unknown_override},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::SimulateError;
+use crate::{
+    SimulateError,
+    references::{check_dimensions, check_prices},
+};
 
 const GROUP: &str = "billing.meridian.dev/";
 
 /// What a simulation bills by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
+    /// The plan that is billed, from the start.
     pub plan: PlanName,
-    pub plan_spec: PlanSpec,
+    /// Every plan that is in the file: a subscription may change to it, or take it as an add-on.
+    pub plans: BTreeMap<PlanName, PlanSpec>,
     pub meters: BTreeMap<MeterName, MeterSpec>,
     pub subscription: Option<SubscriptionSpec>,
-}
-
-/// `Subscription.spec`: when a plan is billed, and by which calendar.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SubscriptionSpec {
-    pub plan_ref: NameRef,
-    pub start: Timestamp,
-    /// The first instant that is no longer billed. Absent: it goes on.
-    #[serde(default)]
-    pub end: Option<Timestamp>,
-    /// An IANA name.
-    #[serde(default = "utc")]
-    pub time_zone: String,
-    #[serde(default)]
-    pub anchor: AnchorSpec,
-}
-
-/// Where periods begin: at the calendar's boundaries, or at the day and time of the subscription's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub enum AnchorSpec {
-    #[default]
-    Calendar,
-    Anniversary,
-}
-
-fn utc() -> String {
-    "UTC".to_owned()
 }
 
 #[derive(Deserialize)]
@@ -99,6 +76,7 @@ impl Catalogue {
                         serde_path_to_error::deserialize(&spec).map_err(|error| {
                             SimulateError::new(format!("{place}: spec.{}", error.path()), error.inner())
                         })?;
+                    spec.validate().map_err(|error| below(&place, &error))?;
                     subscriptions.push((place, spec));
                 }
                 "BillingRegion" | "Tenant" => {}
@@ -119,7 +97,13 @@ impl Catalogue {
         let plan_spec = PlanSpec::from_json(&document)
             .map_err(|SpecError { field, detail, .. }| SimulateError::new(field, detail))?;
         let plan = PlanName::new("plan").map_err(|error| SimulateError::new("", error.problem))?;
-        Ok(Self { plan, plan_spec, meters: BTreeMap::new(), subscription: None })
+        let plans = BTreeMap::from([(plan.clone(), plan_spec)]);
+        Ok(Self { plan, plans, meters: BTreeMap::new(), subscription: None })
+    }
+
+    /// The plan that is billed from the start.
+    pub fn plan_spec(&self) -> &PlanSpec {
+        self.plans.get(&self.plan).expect("the plan is looked up when the file is read")
     }
 
     fn of(
@@ -144,10 +128,22 @@ impl Catalogue {
                 return Err(SimulateError::new("Plan", choice));
             }
         };
-        let found = PlanName::new(wanted.as_str()).ok().and_then(|name| plans.remove_entry(&name));
-        let (plan, plan_spec) = found
+        let known = PlanName::new(wanted.as_str()).ok().filter(|name| plans.contains_key(name));
+        let plan = known
             .ok_or_else(|| SimulateError::new(field, format!("there is no Plan {wanted:?} in the file")))?;
-        Ok(Self { plan, plan_spec, meters, subscription: subscription.map(|(_, spec)| spec) })
+        for (name, spec) in &plans {
+            check_dimensions(name, spec, &meters)?;
+        }
+        if let Some((place, spec)) = &subscription {
+            check_prices(place, spec, &plans)?;
+            if let Some(error) = unknown_override(&plans.values().collect::<Vec<_>>(), &spec.overrides) {
+                return Err(below(place, &error));
+            }
+            for plan in plans.values_mut() {
+                *plan = overridden(plan, &spec.overrides).map_err(|error| below(place, &error))?;
+            }
+        }
+        Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
     }
 }
 

@@ -1,27 +1,36 @@
-//! Which periods are billed.
+//! Which periods are billed, and by which terms.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::IntervalSpec,
-    invoice::FirstPeriod,
+    decimal::Quantity,
+    ids::PlanName,
+    invoice::{BilledSegment, NextTerms, PlanTerms, Terms},
     period::{Anchor, Period, Schedule},
+    subscription::{
+        AddOn, BillingPeriod, NextPeriod, Segment, SegmentState, Share, SubscriptionSpec, timeline,
+    },
 };
 
 use crate::{
     SimulateError,
-    catalogue_file::{AnchorSpec, Catalogue, SubscriptionSpec},
+    catalogue_file::Catalogue,
     usage_file::{MeterUsage, UsageKind},
 };
 
 /// More periods than this are a mistake in a date.
 const PERIODS_MAX: usize = 1000;
 
-/// One period with its place in the subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Billed {
+/// One period with the terms by which it is billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledPeriod {
     pub period: Period,
-    pub first: FirstPeriod,
-    pub next: Option<Period>,
+    pub segments: Vec<BilledSegment>,
+    pub next: Option<NextTerms>,
+    /// Whether its invoice was asked for; those before it are computed all the same, because credits and advance charges
+    /// go from period to period.
+    pub shown: bool,
 }
 
 /// `START/END`, two instants of RFC 3339.
@@ -46,30 +55,26 @@ pub fn parse(text: &str) -> Result<Period, SimulateError> {
 /// The periods to bill: those of the Subscription; or `--period` as it is; or the calendar's that hold the events; or the one
 /// that holds `now`.
 ///
-/// A period by itself charges what a subscription of exactly that time would: advance prices once.
+/// A period by itself charges what a subscription of exactly that time would: advance prices once, and nothing in part.
 pub fn billed(
     catalogue: &Catalogue,
     usage: &[MeterUsage],
     only: Option<Period>,
     now: Timestamp,
-) -> Result<Vec<Billed>, SimulateError> {
+) -> Result<Vec<BilledPeriod>, SimulateError> {
     let times = || {
         usage.iter().flat_map(|usage| match &usage.kind {
             UsageKind::Quantity(_) => Vec::new(),
             UsageKind::Contributions(all) => all.iter().filter_map(|(time, _)| *time).collect(),
         })
     };
-    let interval = catalogue.plan_spec.interval;
     if let Some(subscription) = &catalogue.subscription {
-        let until = only.map(|period| period.end).or_else(|| times().max()).unwrap_or(subscription.start);
-        let mut all = of_subscription(subscription, interval, until)?;
-        if let Some(only) = only {
-            all.retain(|billed| only.start <= billed.period.start && billed.period.end <= only.end);
-        }
-        return Ok(all);
+        let asked = only.map(|period| period.end).or_else(|| times().max()?.checked_add(MICROSECOND).ok());
+        return of_subscription(catalogue, subscription, asked, only);
     }
+    let interval = catalogue.plan_spec().interval;
     if let Some(period) = only {
-        return Ok(vec![Billed { period, first: FirstPeriod::Yes, next: None }]);
+        return Ok(in_a_row(catalogue, &[period], None));
     }
     let schedule = Schedule::new(interval, Anchor::Calendar, "UTC").map_err(in_interval)?;
     let (first, last) = (times().min().unwrap_or(now), times().max().unwrap_or(now));
@@ -79,61 +84,106 @@ pub fn billed(
         periods.push(next);
         limit(periods.len())?;
     }
-    Ok(in_a_row(&periods, None))
+    Ok(in_a_row(catalogue, &periods, None))
 }
 
-/// From the start on, until a period holds `until`, or the subscription ends.
+const MICROSECOND: jiff::SignedDuration = jiff::SignedDuration::from_micros(1);
+
+/// The first period, and on until one holds what was asked for; one that ends is billed to its end, if that is near.
 fn of_subscription(
+    catalogue: &Catalogue,
     subscription: &SubscriptionSpec,
-    interval: IntervalSpec,
-    until: Timestamp,
-) -> Result<Vec<Billed>, SimulateError> {
-    let SubscriptionSpec { plan_ref: _, start, end, time_zone, anchor } = subscription;
-    if end.is_some_and(|end| end <= *start) {
-        return Err(SimulateError::new("Subscription: spec.end", "must be after start"));
-    }
-    let anchor = match anchor {
-        AnchorSpec::Calendar => Anchor::Calendar,
-        AnchorSpec::Anniversary => Anchor::Start { at: *start },
-    };
-    let schedule = Schedule::new(interval, anchor, time_zone)
-        .map_err(|error| SimulateError::new("Subscription: spec.timeZone", error))?;
-    let cut = |mut period: Period| {
-        period.start = period.start.max(*start);
-        period.end = end.map_or(period.end, |end| end.min(period.end));
-        period
-    };
-    let mut periods = vec![cut(schedule.containing(*start).map_err(in_interval)?)];
-    loop {
-        let latest = periods[periods.len() - 1];
-        let ended = end.is_some_and(|end| latest.end >= end);
-        if ended {
-            return Ok(in_a_row(&periods, None));
-        }
-        let next = cut(schedule.containing(latest.end).map_err(in_interval)?);
-        let done = match end {
-            // A subscription that ends is billed to its end.
-            Some(_) => false,
-            None => latest.end >= until && latest.end > *start,
-        };
-        if done {
-            return Ok(in_a_row(&periods, Some(next)));
-        }
-        periods.push(next);
-        limit(periods.len())?;
-    }
+    asked: Option<Timestamp>,
+    only: Option<Period>,
+) -> Result<Vec<BilledPeriod>, SimulateError> {
+    let place = |error: &dyn std::fmt::Display| SimulateError::new("Subscription: spec", error);
+    let terms = subscription
+        .terms()
+        .to_terms()
+        .map_err(|error| SimulateError::new(format!("Subscription: spec.{}", error.field), error.detail))?;
+    let interval_of = |plan: &PlanName| catalogue.plans.get(plan).map(|plan| plan.interval);
+    let first = terms.billing_start().checked_add(MICROSECOND).map_err(|error| place(&error))?;
+    let last_change = subscription.changes.iter().map(|change| change.at).max();
+    // All that the document says is to be seen: its end and its changes, unless a period was asked for.
+    let told = if only.is_some() { None } else { subscription.end.or(last_change) };
+    let until = [asked, told].into_iter().flatten().max().unwrap_or(first).max(first);
+    let periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
+    periods.into_iter().map(|period| with_terms(catalogue, period, only)).collect()
 }
 
-fn in_a_row(periods: &[Period], after: Option<Period>) -> Vec<Billed> {
+fn with_terms(
+    catalogue: &Catalogue,
+    billed: BillingPeriod,
+    only: Option<Period>,
+) -> Result<BilledPeriod, SimulateError> {
+    let BillingPeriod { period, scheduled: _, segments, first: _, next } = billed;
+    let segments = segments
+        .into_iter()
+        .map(|segment| {
+            let Segment { period, share, state, .. } = &segment;
+            Ok(BilledSegment {
+                period: *period,
+                share: *share,
+                state: *state,
+                terms: terms_of(catalogue, &segment)?,
+            })
+        })
+        .collect::<Result<_, SimulateError>>()?;
+    let next = match next {
+        Some(NextPeriod { scheduled: _, segment }) => Some(NextTerms {
+            period: segment.period,
+            share: segment.charged_share(),
+            terms: terms_of(catalogue, &segment)?,
+        }),
+        None => None,
+    };
+    let shown = only.is_none_or(|only| only.start <= period.start && period.end <= only.end);
+    Ok(BilledPeriod { period, segments, next, shown })
+}
+
+fn terms_of(catalogue: &Catalogue, segment: &Segment) -> Result<Terms, SimulateError> {
+    let add_on = |AddOn { plan, quantity }: &AddOn| plan_terms(catalogue, plan, *quantity);
+    Ok(Terms {
+        plan: plan_terms(catalogue, &segment.plan, Quantity::ONE)?,
+        add_ons: segment.add_ons.iter().map(add_on).collect::<Result<_, _>>()?,
+        quantities: segment.quantities.clone(),
+    })
+}
+
+fn plan_terms(
+    catalogue: &Catalogue,
+    name: &PlanName,
+    quantity: Quantity,
+) -> Result<PlanTerms, SimulateError> {
+    let spec = catalogue.plans.get(name).ok_or_else(|| {
+        SimulateError::new("Subscription: spec", format!("there is no Plan {name} in the file"))
+    })?;
+    Ok(PlanTerms { name: name.clone(), version: 1, spec: spec.clone(), quantity })
+}
+
+/// Whole periods of the one plan.
+fn in_a_row(catalogue: &Catalogue, periods: &[Period], after: Option<Period>) -> Vec<BilledPeriod> {
+    let plan = PlanTerms {
+        name: catalogue.plan.clone(),
+        version: 1,
+        spec: catalogue.plan_spec().clone(),
+        quantity: Quantity::ONE,
+    };
+    let terms = Terms { plan, add_ons: Vec::new(), quantities: BTreeMap::new() };
     let following = periods.iter().skip(1).copied().map(Some).chain([after]);
     periods
         .iter()
         .zip(following)
-        .enumerate()
-        .map(|(index, (period, next))| Billed {
+        .map(|(period, next)| BilledPeriod {
             period: *period,
-            first: if index == 0 { FirstPeriod::Yes } else { FirstPeriod::No },
-            next,
+            segments: vec![BilledSegment {
+                period: *period,
+                terms: terms.clone(),
+                share: Share::WHOLE,
+                state: SegmentState::Active,
+            }],
+            next: next.map(|period| NextTerms { period, terms: terms.clone(), share: Share::WHOLE }),
+            shown: true,
         })
         .collect()
 }

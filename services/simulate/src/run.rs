@@ -1,61 +1,84 @@
-//! Usage falls into periods, and each period becomes an invoice.
+//! Period after period becomes its invoices; what one leaves to the next (advance charges, credits, coupons) goes with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use meridian_billing::{
     ENGINE_VERSION,
-    catalogue::AggregationKind,
-    decimal::Quantity,
-    ids::{CustomerKey, MeterName, SubscriptionId, TenantId},
-    invoice::{self, ComputedInvoice, InvoiceInput},
-    meter::Partial,
+    catalogue::{Billed, ResetPolicy},
+    decimal::Amount,
+    ids::{CouponName, CustomerKey, InvoiceId, PlanName, SubscriptionId, TenantId},
+    invoice::{
+        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineRole,
+        PlanTerms, PriceUsage, burnable,
+    },
+    ledger::{Balance, BurnRequest, Debt, Ledger, materialise},
     period::Period,
+    subscription::{SegmentState, SubscriptionSpec, ZeroInvoices},
 };
 
 use crate::{
     SimulateError,
     catalogue_file::Catalogue,
-    periods::Billed,
+    charged_usage::Known,
+    periods::BilledPeriod,
     usage_file::{MeterUsage, UsageKind},
 };
 
-/// One invoice for each period, in order.
+/// One invoice for each period, in order, and one more each time that a threshold was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulation {
-    pub invoices: Vec<(Period, ComputedInvoice)>,
+    pub invoices: Vec<Simulated>,
+    pub balances: Vec<Balance>,
+    pub debts: Vec<Debt>,
     /// Contributions whose time lies in none of the periods.
     pub outside: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulated {
+    /// What the invoice is about: the period, or what had gone by of it when a threshold was reached.
+    pub period: Period,
+    pub kind: InvoiceKind,
+    pub invoice: ComputedInvoice,
 }
 
 pub fn simulate(
     catalogue: &Catalogue,
     usage: &[MeterUsage],
-    periods: &[Billed],
+    periods: &[BilledPeriod],
 ) -> Result<Simulation, SimulateError> {
     check_meters(catalogue, usage)?;
-    let mut used = vec![BTreeMap::new(); periods.len()];
-    let mut outside = 0;
-    for usage in usage {
-        outside += fall(catalogue, usage, periods, &mut used)?;
+    let only_period = match periods {
+        [one] => Some(one.period.start),
+        _ => None,
+    };
+    let known = Known::new(catalogue, usage, only_period);
+    let mut course = Course::new(catalogue, periods)?;
+    let mut invoices = Vec::new();
+    for (index, billed) in periods.iter().enumerate() {
+        let made = course.bill(&known, index, billed)?;
+        invoices.extend(made.into_iter().filter(|_| billed.shown));
     }
-    let invoices = periods
-        .iter()
-        .zip(used)
-        .map(|(billed, used)| Ok((billed.period, bill(catalogue, billed, &used)?)))
-        .collect::<Result<_, SimulateError>>()?;
-    Ok(Simulation { invoices, outside })
+    if course.skips_zero() {
+        invoices.retain(|made| made.invoice.lines.iter().any(|line| !line.amount.is_zero()));
+    }
+    let end = periods.last().map_or(Timestamp::UNIX_EPOCH, |billed| billed.period.end);
+    let balances = course.ledger.balances(end).map_err(|error| in_grants(&error))?;
+    let debts = course.ledger.debts(end).map_err(|error| in_grants(&error))?;
+    Ok(Simulation { invoices, balances, debts, outside: outside(catalogue, usage, periods) })
 }
 
 /// Usage that no price counts is a mistake in a name, not a gift.
 fn check_meters(catalogue: &Catalogue, usage: &[MeterUsage]) -> Result<(), SimulateError> {
-    let priced = catalogue.plan_spec.meter_names();
-    for MeterUsage { meter, place, kind: _ } in usage {
-        if !priced.contains(&meter.as_str()) {
+    let priced: BTreeSet<&str> = catalogue.plans.values().flat_map(|plan| plan.meter_names()).collect();
+    for MeterUsage { meter, place, kind: _, billed_before: _ } in usage {
+        if !priced.contains(meter.as_str()) {
+            let counted = priced.iter().copied().collect::<Vec<_>>().join(", ");
             let problem = format!(
                 "no price of Plan {} counts meter {meter}; it counts {}",
                 catalogue.plan,
-                if priced.is_empty() { "none".to_owned() } else { priced.join(", ") }
+                if counted.is_empty() { "none" } else { &counted }
             );
             return Err(SimulateError::new(format!("{place}.meter"), problem));
         }
@@ -63,101 +86,276 @@ fn check_meters(catalogue: &Catalogue, usage: &[MeterUsage]) -> Result<(), Simul
     Ok(())
 }
 
-/// What is known of the meters in one period: the aggregate, and how many events are in it.
-type Used = BTreeMap<MeterName, (Partial, u64)>;
-
-/// Adds `usage` to the periods that it lies in; returns how much of it lies in none.
-fn fall(
-    catalogue: &Catalogue,
-    usage: &MeterUsage,
-    periods: &[Billed],
-    used: &mut [Used],
-) -> Result<usize, SimulateError> {
-    let MeterUsage { meter, place, kind } = usage;
-    let aggregation = catalogue.meters.get(meter).map_or(AggregationKind::Sum, |spec| spec.aggregation);
-    let mut add = |index: usize, partial: Partial, events: u64| -> Result<(), SimulateError> {
-        let known = used[index].remove(meter);
-        let (before, count) = known.unwrap_or_else(|| (empty_like(&partial), 0));
-        let merged = before.merge(partial).map_err(|error| SimulateError::new(place, error))?;
-        used[index].insert(meter.clone(), (merged, count + events));
-        Ok(())
+/// How much of the usage lies in no period. What comes before the first one is not lost where it makes a level.
+fn outside(catalogue: &Catalogue, usage: &[MeterUsage], periods: &[BilledPeriod]) -> usize {
+    let first = periods.first().map(|billed| billed.period.start);
+    let lost = |usage: &MeterUsage, time: Timestamp| {
+        let never = catalogue.meters.get(&usage.meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
+        let makes_a_level = never && first.is_some_and(|first| time < first);
+        !makes_a_level && !periods.iter().any(|billed| billed.period.contains(time))
     };
-    match kind {
-        UsageKind::Quantity(quantity) => {
-            if periods.len() != 1 {
-                let problem = format!(
-                    "which of the {} periods is it of? Give events with times, or one period with --period",
-                    periods.len()
-                );
-                return Err(SimulateError::new(format!("{place}.quantity"), problem));
-            }
-            // A quantity is what the meter came to: several of them add up, whatever the meter does with events.
-            add(0, Partial::Sum(*quantity), 0)?;
-            Ok(0)
-        }
+    let of_meter = |usage: &MeterUsage| match &usage.kind {
+        UsageKind::Quantity(_) => 0,
         UsageKind::Contributions(all) => {
-            let mut outside = 0;
-            for (index, (time, contribution)) in all.iter().enumerate() {
-                match period_of(*time, periods) {
-                    Ok(Some(period)) => add(period, Partial::of(aggregation, contribution), 1)?,
-                    Ok(None) => outside += 1,
-                    Err(problem) => {
-                        return Err(SimulateError::new(format!("{place}.events[{index}].time"), problem));
-                    }
+            all.iter().filter_map(|(time, _)| *time).filter(|time| lost(usage, *time)).count()
+        }
+    };
+    usage.iter().map(of_meter).sum()
+}
+
+/// What goes from period to period.
+struct Course<'a> {
+    subscription: Option<&'a SubscriptionSpec>,
+    ledger: Ledger,
+    plans_before: Vec<PlanName>,
+    /// What was charged in advance, with the period that it was for.
+    advance: Vec<(Period, AdvanceCharge)>,
+}
+
+/// What earlier invoices of the same period did.
+#[derive(Default)]
+struct OnTheWay {
+    usage: Option<Vec<PriceUsage>>,
+    amount: Amount,
+    /// What coupons of a fixed amount gave already.
+    given: BTreeMap<CouponName, Amount>,
+    invoices: usize,
+}
+
+impl<'a> Course<'a> {
+    fn new(catalogue: &'a Catalogue, periods: &[BilledPeriod]) -> Result<Self, SimulateError> {
+        let currency = catalogue.plan_spec().currency;
+        let mut ledger = Ledger::new(currency);
+        let subscription = catalogue.subscription.as_ref();
+        if let (Some(subscription), Some(last)) = (subscription, periods.last()) {
+            let grants =
+                materialise(&subscription.grants, currency, &subscription.time_zone, last.period.end);
+            for grant in grants.map_err(|error| in_grants(&error))? {
+                ledger.issue(grant).map_err(|error| in_grants(&error))?;
+            }
+        }
+        Ok(Self { subscription, ledger, plans_before: Vec::new(), advance: Vec::new() })
+    }
+
+    fn skips_zero(&self) -> bool {
+        self.subscription.is_some_and(|subscription| subscription.zero_invoices == ZeroInvoices::Skip)
+    }
+
+    /// The invoices of one period, those on the way first.
+    fn bill(
+        &mut self,
+        known: &Known<'_>,
+        index: usize,
+        billed: &BilledPeriod,
+    ) -> Result<Vec<Simulated>, SimulateError> {
+        let mut way = OnTheWay::default();
+        let mut made = Vec::new();
+        for at in self.thresholds(known, index, billed)? {
+            let usage = known.of_period(&billed.segments, Some(at))?;
+            let invoice =
+                self.invoice(known, index, billed, InvoiceKind::Progressive, usage.clone(), &mut way)?;
+            way.usage = Some(usage);
+            made.push(Simulated {
+                period: Period { start: billed.period.start, end: at },
+                kind: InvoiceKind::Progressive,
+                invoice,
+            });
+        }
+        let usage = known.of_period(&billed.segments, None)?;
+        let invoice = self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut way)?;
+        self.remember(billed, &invoice)?;
+        made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
+        Ok(made)
+    }
+
+    /// The instants within the period at which its usage had reached the next threshold.
+    fn thresholds(
+        &self,
+        known: &Known<'_>,
+        index: usize,
+        billed: &BilledPeriod,
+    ) -> Result<Vec<Timestamp>, SimulateError> {
+        let Some(subscription) = self.subscription.filter(|subscription| !subscription.thresholds.is_empty())
+        else {
+            return Ok(Vec::new());
+        };
+        let mut reached = Vec::new();
+        let mut before = Amount::ZERO;
+        for at in known.times(&billed.segments)? {
+            // What happened at this instant counts: usage before the next microsecond.
+            let at = at.checked_add(SignedDuration::from_micros(1)).map_err(|error| in_grants(&error))?;
+            if at >= billed.period.end {
+                break;
+            }
+            let usage = known.of_period(&billed.segments, Some(at))?;
+            let mut input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
+            input.adjustments = Adjustments::default();
+            let amount = computed(&input)?.total;
+            let next = subscription.next_threshold(before).map_err(|error| in_grants(&error))?;
+            if next.is_some_and(|next| amount >= next) {
+                reached.push(at);
+                before = amount;
+            }
+        }
+        Ok(reached)
+    }
+
+    fn invoice(
+        &mut self,
+        known: &Known<'_>,
+        index: usize,
+        billed: &BilledPeriod,
+        kind: InvoiceKind,
+        mut usage: Vec<PriceUsage>,
+        way: &mut OnTheWay,
+    ) -> Result<ComputedInvoice, SimulateError> {
+        if let Some(before) = &way.usage {
+            for (usage, before) in usage.iter_mut().zip(before) {
+                usage.billed_before = Some(before.usage.clone());
+            }
+        }
+        let mut input = self.input(known, index, billed, kind, usage)?;
+        self.take_off_given(&mut input, way)?;
+        way.invoices += 1;
+        self.burn(&mut input, format!("{index}-{}", way.invoices))?;
+        let invoice = computed(&input)?;
+        for line in invoice.lines.iter().filter(|line| line.role == LineRole::Discount && line.plan.is_none())
+        {
+            let name = CouponName::new(line.price.as_str()).map_err(|error| in_grants(&error))?;
+            let given = way.given.entry(name).or_default();
+            *given = given.checked_sub(line.amount).map_err(|error| in_grants(&error))?;
+        }
+        way.amount = way.amount.checked_add(invoice.subtotal).map_err(|error| in_grants(&error))?;
+        Ok(invoice)
+    }
+
+    /// A fixed amount is given once a period, however many invoices the period has.
+    fn take_off_given(&self, input: &mut InvoiceInput, way: &OnTheWay) -> Result<(), SimulateError> {
+        for coupon in &mut input.adjustments.coupons {
+            if let (Some(amount), Some(given)) = (&mut coupon.amount, way.given.get(&coupon.name)) {
+                *amount = amount.checked_sub(*given).map_err(|error| in_grants(&error))?;
+            }
+        }
+        input.adjustments.coupons.retain(|coupon| coupon.amount.is_none_or(|amount| amount > Amount::ZERO));
+        Ok(())
+    }
+
+    fn burn(&mut self, input: &mut InvoiceInput, id: String) -> Result<(), SimulateError> {
+        let Some(subscription) = self.subscription.filter(|subscription| !subscription.grants.is_empty())
+        else {
+            return Ok(());
+        };
+        let lines = burnable(input).map_err(|error| in_plan(input, &error))?;
+        let request = BurnRequest {
+            invoice: InvoiceId::new(id).map_err(|error| in_grants(&error))?,
+            billed: Billed::InArrears,
+            at: input
+                .period
+                .end
+                .checked_sub(SignedDuration::from_micros(1))
+                .map_err(|error| in_grants(&error))?,
+            currency: self.ledger.currency(),
+            lines,
+            overage: subscription.overage,
+        };
+        let burned = self.ledger.burn(request).map_err(|error| in_grants(&error))?;
+        input.adjustments.credits = Some(burned);
+        Ok(())
+    }
+
+    fn input(
+        &self,
+        known: &Known<'_>,
+        index: usize,
+        billed: &BilledPeriod,
+        kind: InvoiceKind,
+        usage: Vec<PriceUsage>,
+    ) -> Result<InvoiceInput, SimulateError> {
+        let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
+        let advance = self.advance.iter().filter(|(period, _)| billed.period.contains(period.start));
+        Ok(InvoiceInput {
+            engine_version: ENGINE_VERSION,
+            catalogue_version: 1,
+            tenant: TenantId::new("simulation").map_err(id)?,
+            customer: CustomerKey::tenant_itself(),
+            subscription: SubscriptionId::new("simulation").map_err(id)?,
+            time_zone: known.zone().to_owned(),
+            period: billed.period,
+            kind,
+            segments: billed.segments.clone(),
+            plans_before: self.plans_before.clone(),
+            charged_in_advance: advance.map(|(_, charge)| charge.clone()).collect(),
+            next: billed.next.clone(),
+            stored_before: billed.period.end,
+            usage,
+            adjustments: self.adjustments(index),
+        })
+    }
+
+    fn adjustments(&self, index: usize) -> Adjustments {
+        let Some(subscription) = self.subscription else { return Adjustments::default() };
+        let since = u32::try_from(index).unwrap_or(u32::MAX);
+        Adjustments {
+            coupons: subscription.coupons.iter().filter(|coupon| coupon.applies_in(since)).cloned().collect(),
+            credits: None,
+            tax_rates: subscription.tax_rates.clone(),
+            tax_rounding: subscription.tax_rounding,
+        }
+    }
+
+    /// What the next period must know of this one.
+    fn remember(&mut self, billed: &BilledPeriod, invoice: &ComputedInvoice) -> Result<(), SimulateError> {
+        if let Some(last) = billed.segments.last() {
+            // A plan that was paused from its beginning has charged nothing yet, a set-up fee neither.
+            let held = |name: &PlanName| {
+                let of_plan = |plan: &PlanTerms| plan.name == *name;
+                let mut active =
+                    billed.segments.iter().filter(|segment| segment.state == SegmentState::Active);
+                active
+                    .any(|segment| of_plan(&segment.terms.plan) || segment.terms.add_ons.iter().any(of_plan))
+            };
+            let plans =
+                std::iter::once(&last.terms.plan).chain(&last.terms.add_ons).map(|plan| plan.name.clone());
+            self.plans_before = plans.filter(|name| held(name) || self.plans_before.contains(name)).collect();
+        }
+        self.advance.clear();
+        for line in &invoice.lines {
+            let Some(plan) = line.plan.as_ref().filter(|_| line.period.start >= billed.period.end) else {
+                continue;
+            };
+            let known = self
+                .advance
+                .iter_mut()
+                .find(|(_, charge)| charge.plan == *plan && charge.price == line.price);
+            match known {
+                Some((_, charge)) => {
+                    charge.amount =
+                        charge.amount.checked_add(line.amount).map_err(|error| in_grants(&error))?;
+                }
+                None => {
+                    let charge =
+                        AdvanceCharge { plan: plan.clone(), price: line.price.clone(), amount: line.amount };
+                    self.advance.push((line.period, charge));
                 }
             }
-            Ok(outside)
         }
+        Ok(())
     }
 }
 
-fn empty_like(partial: &Partial) -> Partial {
-    Partial::empty(match partial {
-        Partial::Count(_) => AggregationKind::Count,
-        Partial::Sum(_) => AggregationKind::Sum,
-        Partial::Max(_) => AggregationKind::Max,
-        Partial::UniqueCount(_) => AggregationKind::UniqueCount,
-    })
+fn computed(input: &InvoiceInput) -> Result<ComputedInvoice, SimulateError> {
+    invoice::compute(input).map_err(|error| in_plan(input, &error))
 }
 
-fn period_of(time: Option<Timestamp>, periods: &[Billed]) -> Result<Option<usize>, &'static str> {
-    match (time, periods) {
-        (Some(time), periods) => Ok(periods.iter().position(|billed| billed.period.contains(time))),
-        (None, [_]) => Ok(Some(0)),
-        (None, _) => Err("is needed where there are several periods"),
+fn in_plan(input: &InvoiceInput, error: &InvoiceError) -> SimulateError {
+    if let InvoiceError::Adjustment(problem) = error {
+        // Coupons, credits and taxes are the subscription's.
+        return SimulateError::new("Subscription: spec", problem);
     }
+    let plan = input.segments.first().map(|segment| segment.terms.plan.name.to_string()).unwrap_or_default();
+    SimulateError::new(format!("Plan {plan}"), error)
 }
 
-fn bill(catalogue: &Catalogue, billed: &Billed, used: &Used) -> Result<ComputedInvoice, SimulateError> {
-    let Catalogue { plan, plan_spec, meters, subscription: _ } = catalogue;
-    let mut usage = BTreeMap::new();
-    for name in plan_spec.meter_names() {
-        let name = MeterName::new(name).map_err(|error| SimulateError::new("meterRef", error.problem))?;
-        let (quantity, events) = match used.get(&name) {
-            Some((partial, events)) => {
-                let overflow = |error| SimulateError::new(format!("usage of meter {name}"), error);
-                (partial.finish().map_err(overflow)?, *events)
-            }
-            None => (Quantity::ZERO, 0),
-        };
-        let unit = meters.get(&name).and_then(|meter| meter.unit.clone());
-        usage.insert(name, invoice::MeterUsage { quantity, events, meter_version: 1, unit });
-    }
-    let known = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
-    let input = InvoiceInput {
-        engine_version: ENGINE_VERSION,
-        catalogue_version: 1,
-        tenant: TenantId::new("simulation").map_err(known)?,
-        customer: CustomerKey::tenant_itself(),
-        subscription: SubscriptionId::new("simulation").map_err(known)?,
-        plan: plan.clone(),
-        plan_version: 1,
-        plan_spec: plan_spec.clone(),
-        period: billed.period,
-        first_period: billed.first,
-        next_period: billed.next,
-        stored_before: billed.period.end,
-        usage,
-    };
-    invoice::compute(&input).map_err(|error| SimulateError::new(format!("Plan {plan}"), error))
+fn in_grants(error: &dyn std::fmt::Display) -> SimulateError {
+    SimulateError::new("Subscription: spec", error)
 }

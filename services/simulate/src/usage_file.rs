@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::MeterSpec,
+    catalogue::{AggregationKind, MeterSpec, ResetPolicy},
     decimal::{Decimal, Quantity},
     event::{UsageEvent, parse_time},
     ids::{CustomerKey, MeterName, ProjectId, TenantId},
@@ -23,6 +23,8 @@ pub struct MeterUsage {
     /// Where it stands in the file: `usage[2]`.
     pub place: String,
     pub kind: UsageKind,
+    /// How much of the meter's total an earlier invoice of the same period billed.
+    pub billed_before: Option<Quantity>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum UsageKind {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry<'a> {
     meter: String,
     #[serde(borrow, default)]
@@ -43,6 +45,8 @@ struct Entry<'a> {
     events: Option<Vec<Event<'a>>>,
     #[serde(borrow, default)]
     buckets: Option<Vec<Bucket<'a>>>,
+    #[serde(borrow, default)]
+    billed_before: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -96,30 +100,43 @@ fn read_entry(
         (Some(quantity), None, None) => {
             UsageKind::Quantity(number(&format!("{place}.quantity"), quantity.get())?)
         }
-        (None, Some(events), None) => UsageKind::Contributions(count(&place, &events, spec()?)?),
+        (None, Some(events), None) => UsageKind::Contributions(count(index, &place, &events, spec()?)?),
         (None, None, Some(buckets)) => UsageKind::Contributions(sum_up(&place, buckets, spec()?)?),
         _ => return Err(SimulateError::new(place, "give one of quantity, events and buckets")),
     };
-    Ok(MeterUsage { meter, place, kind })
+    let billed_before =
+        entry.billed_before.map(|json| number(&format!("{place}.billedBefore"), json.get())).transpose()?;
+    Ok(MeterUsage { meter, place, kind, billed_before })
 }
 
-/// A decimal as a string or a JSON number, exact either way.
+/// A decimal as a string or a JSON number, exact either way, and not negative.
 fn number(field: &str, json: &str) -> Result<Quantity, SimulateError> {
+    let quantity = number_of_any_sign(field, json)?;
+    if quantity.is_negative() {
+        return Err(SimulateError::new(field, format!("{json}: usage must not be negative")));
+    }
+    Ok(quantity)
+}
+
+fn number_of_any_sign(field: &str, json: &str) -> Result<Quantity, SimulateError> {
     let text = match serde_json::from_str::<String>(json) {
         Ok(text) => text,
         Err(_) => json.to_owned(),
     };
     let decimal = Decimal::parse_scientific(text.trim())
         .map_err(|error| SimulateError::new(field, format!("{json}: {error}")))?;
-    if decimal.is_negative() {
-        return Err(SimulateError::new(field, format!("{json}: usage must not be negative")));
-    }
     Ok(Quantity(decimal))
 }
 
 type Contributions = Vec<(Option<Timestamp>, Contribution)>;
 
-fn count(place: &str, events: &[Event<'_>], meter: &MeterSpec) -> Result<Contributions, SimulateError> {
+/// `entry` and the place in its list are the event's identity: of events of one time, the later one in the file is the later.
+fn count(
+    entry: usize,
+    place: &str,
+    events: &[Event<'_>],
+    meter: &MeterSpec,
+) -> Result<Contributions, SimulateError> {
     let mut counted = Vec::new();
     for (index, event) in events.iter().enumerate() {
         let place = format!("{place}.events[{index}]");
@@ -128,6 +145,10 @@ fn count(place: &str, events: &[Event<'_>], meter: &MeterSpec) -> Result<Contrib
             .map(|time| parse_time(time.get()))
             .transpose()
             .map_err(|error| SimulateError::new(format!("{place}.time"), error.detail))?;
+        if time_us.is_none() && goes_by_time(meter.aggregation) {
+            let problem = format!("is needed: {} goes by the events' times", meter.aggregation.as_str());
+            return Err(SimulateError::new(format!("{place}.time"), problem));
+        }
         let time = time_us
             .map(Timestamp::from_microsecond)
             .transpose()
@@ -140,8 +161,8 @@ fn count(place: &str, events: &[Event<'_>], meter: &MeterSpec) -> Result<Contrib
         let event = UsageEvent {
             tenant: TenantId::new("simulation").map_err(|error| SimulateError::new(&place, error.problem))?,
             project: ProjectId::default_project(),
-            source: String::new(),
-            id: String::new(),
+            source: format!("{entry:010}"),
+            id: format!("{index:010}"),
             event_type: meter.event_type.clone(),
             customer: CustomerKey::tenant_itself(),
             time_us: time_us.unwrap_or_default(),
@@ -157,19 +178,48 @@ fn count(place: &str, events: &[Event<'_>], meter: &MeterSpec) -> Result<Contrib
 
 /// A bucket is what its meter made of the events of some time: it adds to the period by the same law.
 fn sum_up(place: &str, buckets: Vec<Bucket<'_>>, meter: &MeterSpec) -> Result<Contributions, SimulateError> {
-    use meridian_billing::catalogue::AggregationKind::{Count, Max, Sum, UniqueCount};
+    let refused = |problem: &str| Err(SimulateError::new(format!("{place}.buckets"), problem));
     match meter.aggregation {
-        Count | Sum | Max => {}
-        UniqueCount => {
-            let problem =
-                "numbers of unique values cannot be added, one value may be in two buckets: give events";
-            return Err(SimulateError::new(format!("{place}.buckets"), problem));
+        AggregationKind::Count | AggregationKind::Sum | AggregationKind::Max | AggregationKind::Min => {}
+        AggregationKind::UniqueCount => {
+            return refused(
+                "numbers of unique values cannot be added, one value may be in two buckets: give events",
+            );
+        }
+        AggregationKind::Average => {
+            return refused("averages of some time do not say of how many events they are: give events");
+        }
+        AggregationKind::Latest | AggregationKind::WeightedSum => {
+            return refused("a bucket does not say when in it the level changed: give events");
+        }
+        AggregationKind::Percentile => {
+            return refused("a percentile of percentiles is no percentile: give events");
         }
     }
     let contribution = |(index, bucket): (usize, Bucket<'_>)| {
         let Bucket { start, value, group } = bucket;
-        let quantity = number(&format!("{place}.buckets[{index}].value"), value.get())?;
-        Ok((Some(start), Contribution { quantity, unique_value: None, group }))
+        let field = format!("{place}.buckets[{index}].value");
+        let quantity = match meter.reset {
+            ResetPolicy::EachPeriod => number(&field, value.get())?,
+            ResetPolicy::Never => number_of_any_sign(&field, value.get())?,
+        };
+        let (source, id) = (String::new(), String::new());
+        let time_us = start.as_microsecond();
+        Ok((Some(start), Contribution { quantity, unique_value: None, group, time_us, source, id }))
     };
     buckets.into_iter().enumerate().map(contribution).collect()
+}
+
+/// Whether an event without a time says nothing, even where there is only one period.
+fn goes_by_time(aggregation: AggregationKind) -> bool {
+    match aggregation {
+        AggregationKind::Latest | AggregationKind::WeightedSum => true,
+        AggregationKind::Count
+        | AggregationKind::Sum
+        | AggregationKind::Max
+        | AggregationKind::Min
+        | AggregationKind::Average
+        | AggregationKind::UniqueCount
+        | AggregationKind::Percentile => false,
+    }
 }

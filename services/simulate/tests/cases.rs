@@ -11,9 +11,26 @@ fn every_case_prints_what_is_written_beside_it() {
     let mut cases: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|case| case.is_dir());
     cases.sort();
-    assert!(cases.len() >= 8, "{} cases in {}", cases.len(), folder.display());
+    assert!(cases.len() >= 90, "{} cases in {}", cases.len(), folder.display());
     let wrong: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_links_to_cases_that_are_there_and_to_every_one_that_prints_an_invoice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let linked: Vec<&str> =
+        readme.split("(cases/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    let dead: Vec<_> = linked.iter().filter(|name| !root.join("cases").join(name).is_dir()).collect();
+    assert!(dead.is_empty(), "links to no case: {dead:?}");
+    let names = fs::read_dir(root.join("cases")).unwrap().map(|entry| entry.unwrap());
+    let unlinked: Vec<String> = names
+        .filter(|entry| entry.path().join("output").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !linked.contains(&name.as_str()))
+        .collect();
+    assert!(unlinked.is_empty(), "cases that nobody finds: {unlinked:?}");
 }
 
 fn check(case: &Path) -> Result<(), String> {
