@@ -60,8 +60,9 @@ PARTITION BY toYYYYMM(stored_at)
 ORDER BY (tenant, meter, customer, time, identity)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Usage by minute of the event. Every aggregation that a meter may declare is here with its own law of merging:
--- count and sum add, max takes the larger, distinct values are united. Sums run in 256 bits, because a sum of
+-- Usage by minute of the event. The aggregations whose partial results stay small are here, each with its own law of merging:
+-- count and sum add, max takes the larger (min the smaller, 0003), distinct values are united. What hangs on the order or on
+-- each of the values (the latest, a level through time, a percentile) is read from processed_events. Sums run in 256 bits, because a sum of
 -- Decimal(38,18) wraps silently.
 -- The hour of storing is part of the key. It makes usage as of a cutoff exact without reading a period's events:
 -- whole hours before the cutoff come from here, only the cutoff's own hour from processed_events. Events of a minute are

@@ -5,8 +5,8 @@
 //! `consumer` inserts; `api` and `worker` ask; `migrate` runs [`UsageStore::migrate`].
 //!
 //! Reading order: `schema/*.sql` (the tables, each with its reasons) → [`rows`] (what is inserted) → `native` (how it is
-//! encoded) → `insert` (why it may be repeated) → `period_usage`, `usage_series`, `line_events`, `quarantine`, `prove`
-//! (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
+//! encoded) → `insert` (why it may be repeated) → `metered_usage` (what a meter came to, from `period_usage` and `readings`), `price_usage` (what a price is told), `usage_series`,
+//! `line_events`, `quarantine`, `prove` (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
 //!
 //! Rules that hold everywhere here:
 //! - Times are UTC microseconds since 1970 in an `i64`; ranges are half-open, `[start, end)`.
@@ -18,11 +18,16 @@
 mod error;
 mod insert;
 mod line_events;
+#[cfg(all(test, feature = "stores-tests"))]
+mod metered_tests;
+mod metered_usage;
 mod migrate;
 mod native;
 mod period_usage;
+mod price_usage;
 mod prove;
 mod quarantine;
+mod readings;
 mod recovery;
 pub mod rows;
 mod scope;
@@ -34,8 +39,10 @@ mod usage_series;
 pub use error::UsageStoreError;
 pub use insert::{Deadline, EncodedInsert, InsertReport, StoredBatch, Token};
 pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
+pub use metered_usage::{MeteredKey, MeteredUsage};
 pub use migrate::{AppliedMigration, SCHEMA_VERSION};
-pub use period_usage::{PeriodKey, PeriodQuery, UsageTotal};
+pub use period_usage::{PeriodKey, PeriodQuery, TotalFigures, UsageTotal};
+pub use price_usage::{PriceUsageError, PriceUsageQuery};
 pub use prove::{Proof, ProvenUsage};
 pub use quarantine::{QuarantineCursor, QuarantinePage, QuarantinedEvent};
 pub use recovery::{KnownEvent, PartitionStored, ReleaseCandidate, ReleaseQuery};

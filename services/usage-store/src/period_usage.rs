@@ -1,4 +1,5 @@
-//! Usage of many (tenant, customer, meter, period) at once: what rating reads. One question for each chunk, never one a line.
+//! Totals of many (tenant, customer, meter, period) at once. One question for each chunk, never one a line. What a meter makes
+//! of a total is said in `metered_usage`.
 //!
 //! Two sources, added by the law of each aggregation:
 //! - roll-ups for the whole minutes inside a period;
@@ -12,10 +13,7 @@
 use std::{collections::BTreeSet, str::FromStr};
 
 use clickhouse::{Client, Row};
-use meridian_billing::{
-    catalogue::AggregationKind,
-    decimal::{Decimal, Overflow, Quantity},
-};
+use meridian_billing::decimal::Decimal;
 use serde::Deserialize;
 
 use crate::{
@@ -27,8 +25,13 @@ use crate::{
 pub const PERIOD_KEYS_MAX: usize = 500;
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 3_600_000_000;
+const DOING: &str = "reading the usage of periods";
 /// The years that a ClickHouse `DateTime` can hold, in microseconds; the consumer quarantines what lies outside.
-const TIME_MAX_US: i64 = 4_102_444_800_000_000;
+pub(crate) const TIME_MAX_US: i64 = 4_102_444_800_000_000;
+
+/// What `quantity_min` says of minutes that were rolled up before there was such a column (schema 0003): below every value, so
+/// that it stays the smallest of what it is merged with.
+pub(crate) const MIN_NOT_KNOWN: &str = "-99999999999999999999.999999999999999999";
 
 /// Whose usage of what, when: `[start, end)` in UTC microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,18 +51,50 @@ pub struct PeriodQuery {
     pub stored_before_us: Option<i64>,
 }
 
-/// Usage by every aggregation; the meter says which one is meant.
+/// Usage of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageTotal {
     pub key: PeriodKey,
+    pub figures: TotalFigures,
+}
+
+/// Usage by every aggregation that the roll-ups hold; the meter says which one is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TotalFigures {
     /// Events counted.
     pub events: u64,
     /// `None` when the sum does not fit 20 digits before the decimal point: an error for whoever rates it.
     pub sum: Option<Decimal>,
     /// `None` without events.
     pub max: Option<Decimal>,
+    /// `None` without events, and where some of them were rolled up before the smallest value was kept.
+    pub min: Option<Decimal>,
     /// Distinct values.
     pub unique: u64,
+}
+
+impl TotalFigures {
+    pub(crate) const NONE: Self =
+        Self { events: 0, sum: Some(Decimal::ZERO), max: None, min: None, unique: 0 };
+
+    /// From a row of an answer, which is there only when there were events.
+    pub(crate) fn read(
+        doing: &'static str,
+        events: u64,
+        sum: &str,
+        max: &str,
+        min: &str,
+        unique: u64,
+    ) -> Result<Self, UsageStoreError> {
+        let extreme = |text: &str| {
+            Decimal::from_str(text).map(Some).map_err(|error| UsageStoreError::Unreadable {
+                doing,
+                problem: format!("an extreme value of {text}: {error}"),
+            })
+        };
+        let min = if min == MIN_NOT_KNOWN { None } else { extreme(min)? };
+        Ok(Self { events, sum: Decimal::from_str(sum).ok(), max: extreme(max)?, min, unique })
+    }
 }
 
 impl UsageStore {
@@ -82,51 +117,17 @@ pub(crate) async fn chunk_usage(
     let spans: Vec<Span> = keys.iter().enumerate().map(|(index, key)| Span::of(index as u32, key)).collect();
     let bound: Vec<_> = spans.iter().map(|s| s.bound(&keys[s.index as usize])).collect();
     let question = client.query(&question(&spans, stored_before_us)).bind(bound);
-    let rows = answered("reading the usage of periods", question.fetch_all::<TotalRow>()).await?;
-    let mut totals: Vec<UsageTotal> = keys.iter().cloned().map(UsageTotal::none).collect();
-    for row in rows {
-        let total =
-            totals.get_mut(row.n as usize).ok_or_else(|| unreadable(format!("key number {}", row.n)))?;
-        total.events = row.events;
-        total.sum = Decimal::from_str(&row.sum).ok();
-        total.max =
-            Some(Decimal::from_str(&row.max).map_err(|e| unreadable(format!("maximum {}: {e}", row.max)))?);
-        total.unique = row.unique;
+    let rows = answered(DOING, question.fetch_all::<TotalRow>()).await?;
+    let mut totals: Vec<UsageTotal> =
+        keys.iter().map(|key| UsageTotal { key: key.clone(), figures: TotalFigures::NONE }).collect();
+    for TotalRow { n, events, sum, max, min, unique } in rows {
+        let total = totals.get_mut(n as usize).ok_or_else(|| UsageStoreError::Unreadable {
+            doing: DOING,
+            problem: format!("key number {n}"),
+        })?;
+        total.figures = TotalFigures::read(DOING, events, &sum, &max, &min, unique)?;
     }
     Ok(totals)
-}
-
-fn unreadable(problem: String) -> UsageStoreError {
-    UsageStoreError::Unreadable { doing: "reading the usage of periods", problem }
-}
-
-impl UsageTotal {
-    /// What a meter of this aggregation measured; no usage is zero.
-    pub fn quantity(&self, aggregation: AggregationKind) -> Result<Quantity, Overflow> {
-        quantity(aggregation, self.events, self.sum, self.max, self.unique)
-    }
-
-    fn none(key: PeriodKey) -> Self {
-        Self { key, events: 0, sum: Some(Decimal::ZERO), max: None, unique: 0 }
-    }
-}
-
-/// Of what every aggregation says, the one that the meter means. An overflow is the sum that no decimal holds.
-pub(crate) fn quantity(
-    aggregation: AggregationKind,
-    events: u64,
-    sum: Option<Decimal>,
-    max: Option<Decimal>,
-    unique: u64,
-) -> Result<Quantity, Overflow> {
-    let whole = |count: u64| i64::try_from(count).map(Decimal::from_integer).map_err(|_| Overflow);
-    let decimal = match aggregation {
-        AggregationKind::Count => whole(events)?,
-        AggregationKind::Sum => sum.ok_or(Overflow)?,
-        AggregationKind::Max => max.unwrap_or(Decimal::ZERO),
-        AggregationKind::UniqueCount => whole(unique)?,
-    };
-    Ok(Quantity(decimal))
 }
 
 /// A period and the whole minutes inside it. When no whole minute is inside, the inner range is empty at the start.
@@ -176,6 +177,7 @@ struct TotalRow {
     events: u64,
     sum: String,
     max: String,
+    min: String,
     unique: u64,
 }
 
@@ -208,8 +210,12 @@ fn question(spans: &[Span], stored_before_us: Option<i64>) -> String {
         let stored = cutoff.map(|us| format!(" AND p.stored_at < {}", instant(us))).unwrap_or_default();
         parts.push(events(&format!("NOT ({WHOLE}) AND ({}){stored}", ranges.join(" OR "))));
     }
-    format!("{KEYS} SELECT n, sum(e) AS events, toString(sum(s)) AS sum, toString(max(m)) AS max, uniqExactMerge(u) AS unique
-        FROM ({}) GROUP BY n", parts.join(" UNION ALL "))
+    format!(
+        "{KEYS} SELECT n, sum(e) AS events, toString(sum(s)) AS sum, toString(max(m)) AS max,
+        toString(min(l)) AS min, uniqExactMerge(u) AS unique
+        FROM ({}) GROUP BY n",
+        parts.join(" UNION ALL ")
+    )
 }
 
 const KEYS: &str = "
@@ -226,7 +232,7 @@ fn whole_minutes(earliest: i64, latest: i64, cutoff_hour: Option<i64>) -> String
     let stored = cutoff_hour.map(|us| format!("AND r.stored_hour < {}", seconds(us))).unwrap_or_default();
     format!(
         "SELECT keys.n AS n, sum(r.events) AS e, sum(r.quantity_sum) AS s, max(r.quantity_max) AS m,
-                uniqExactMergeState(r.unique_values) AS u
+                min(r.quantity_min) AS l, uniqExactMergeState(r.unique_values) AS u
         FROM usage_by_minute AS r
         INNER JOIN keys ON r.tenant = keys.tenant AND r.meter = keys.meter AND r.customer = keys.customer
         WHERE (r.tenant, r.meter, r.customer) IN (SELECT tenant, meter, customer FROM keys)
@@ -242,7 +248,7 @@ fn whole_minutes(earliest: i64, latest: i64, cutoff_hour: Option<i64>) -> String
 fn events(condition: &str) -> String {
     format!(
         "SELECT keys.n AS n, count() AS e, sum(toDecimal256(p.quantity, 18)) AS s, max(p.quantity) AS m,
-                uniqExactState(p.unique_value) AS u
+                min(p.quantity) AS l, uniqExactState(p.unique_value) AS u
         FROM processed_events AS p
         INNER JOIN keys ON p.tenant = keys.tenant AND p.meter = keys.meter AND p.customer = keys.customer
         WHERE (p.tenant, p.meter, p.customer) IN (SELECT tenant, meter, customer FROM keys)
@@ -272,22 +278,6 @@ mod tests {
 
     fn span(start_us: i64, end_us: i64) -> Span {
         Span::of(3, &key(start_us, end_us))
-    }
-
-    #[test]
-    fn each_aggregation_takes_its_own_figure_and_an_overflow_is_no_number() {
-        let total =
-            UsageTotal { events: 7, max: Some(Decimal::ONE), unique: 3, ..UsageTotal::none(key(0, 1)) };
-        let said = |total: &UsageTotal, kind| total.quantity(kind).map(|quantity| quantity.0.to_string());
-        let kinds = [
-            AggregationKind::Count,
-            AggregationKind::Sum,
-            AggregationKind::Max,
-            AggregationKind::UniqueCount,
-        ];
-        assert_eq!(kinds.map(|kind| said(&total, kind).unwrap()), ["7", "0", "1", "3"]);
-        assert_eq!(said(&UsageTotal { sum: None, ..total }, AggregationKind::Sum), Err(Overflow));
-        assert_eq!(said(&UsageTotal::none(key(0, 1)), AggregationKind::Max).unwrap(), "0");
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::{
 };
 
 use clickhouse::Row;
-use meridian_billing::{decimal::Decimal, ids::TenantId};
+use meridian_billing::{
+    catalogue::{AggregationKind, ResetPolicy},
+    decimal::Decimal,
+    ids::TenantId,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde::Deserialize;
 
@@ -15,21 +19,22 @@ use crate::{
     ClickHouseOptions, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery, StoredBatch,
     Token, UsageStore, UsageStoreError, Window,
     insert::Deadline,
+    metered_usage::plain_meter,
     rows::{ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow},
 };
 
-const MINUTE: i64 = 60_000_000;
-const HOUR: i64 = 60 * MINUTE;
+pub(crate) const MINUTE: i64 = 60_000_000;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
 /// 2026-03-01T00:00:00Z
-const MARCH: i64 = 1_772_323_200_000_000;
+pub(crate) const MARCH: i64 = 1_772_323_200_000_000;
 
-struct Database {
-    store: UsageStore,
+pub(crate) struct Database {
+    pub store: UsageStore,
     name: String,
 }
 
 impl Database {
-    async fn make() -> Self {
+    pub async fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let variable = |name: &str| {
             std::env::var(format!("MERIDIAN_CLICKHOUSE_{name}"))
@@ -46,7 +51,7 @@ impl Database {
         Self { store, name }
     }
 
-    async fn drop(self) {
+    pub async fn drop(self) {
         let sql = format!("DROP DATABASE {}", self.name);
         self.store.client.query(&sql).execute().await.expect("dropping the test's database");
     }
@@ -55,7 +60,7 @@ impl Database {
         self.store.client.query(&format!("SELECT count() FROM {table}")).fetch_one().await.expect("a count")
     }
 
-    async fn insert(&self, batch: &StoredBatch) {
+    pub async fn insert(&self, batch: &StoredBatch) {
         let deadline = self.store.deadline().await.expect("a deadline");
         for insert in batch.encode() {
             self.store.insert(&insert, deadline).await.expect("an insert");
@@ -63,7 +68,7 @@ impl Database {
     }
 }
 
-fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBatch {
+pub(crate) fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBatch {
     let token = Token { topic: "events".into(), partition, range: range.into(), stored_at_us };
     StoredBatch {
         token,
@@ -75,7 +80,7 @@ fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBatch {
     }
 }
 
-fn processed(customer: &str, time_us: i64, units: i128, offset: i64) -> ProcessedEventRow {
+pub(crate) fn processed(customer: &str, time_us: i64, units: i128, offset: i64) -> ProcessedEventRow {
     ProcessedEventRow {
         tenant: "acme".into(),
         project: "default".into(),
@@ -114,7 +119,7 @@ fn raw(id: &str, time_us: i64, offset: i64) -> RawEventRow {
     }
 }
 
-fn scope(tenant: &str) -> Scope {
+pub(crate) fn scope(tenant: &str) -> Scope {
     Scope::of(TenantId::new(tenant).expect("a tenant"))
 }
 
@@ -367,7 +372,11 @@ prop_compose! {
     }
 }
 
-fn expected(facts: &[Fact], key: &PeriodKey, cutoff: Option<i64>) -> (u64, i128, Option<i128>, u64) {
+fn expected(
+    facts: &[Fact],
+    key: &PeriodKey,
+    cutoff: Option<i64>,
+) -> (u64, i128, Option<i128>, Option<i128>, u64) {
     let inside: Vec<&Fact> = facts
         .iter()
         .filter(|f| format!("it's {}", f.customer) == key.customer)
@@ -377,7 +386,8 @@ fn expected(facts: &[Fact], key: &PeriodKey, cutoff: Option<i64>) -> (u64, i128,
         .collect();
     let unique: BTreeSet<u8> = inside.iter().filter_map(|f| f.unique).collect();
     let max = inside.iter().map(|f| f.units).max();
-    (inside.len() as u64, inside.iter().map(|f| f.units).sum(), max, unique.len() as u64)
+    let min = inside.iter().map(|f| f.units).min();
+    (inside.len() as u64, inside.iter().map(|f| f.units).sum(), max, min, unique.len() as u64)
 }
 
 #[test]
@@ -407,8 +417,14 @@ fn usage_of_periods_is_what_the_events_say_live_and_as_of_any_cutoff() {
             let query = PeriodQuery { keys: keys.clone(), stored_before_us: cutoff };
             let totals = database.store.period_usage(&query).await.unwrap();
             for (key, total) in keys.iter().zip(totals) {
-                let found =
-                    (total.events, total.sum.unwrap().units(), total.max.map(Decimal::units), total.unique);
+                let figures = total.figures;
+                let found = (
+                    figures.events,
+                    figures.sum.unwrap().units(),
+                    figures.max.map(Decimal::units),
+                    figures.min.map(Decimal::units),
+                    figures.unique,
+                );
                 prop_assert_eq!(found, expected(&facts, key, cutoff), "{:?} cutoff {:?}", key, cutoff);
             }
             Ok(())
@@ -433,7 +449,7 @@ async fn a_sum_beyond_38_digits_is_named_and_never_wraps() {
     };
     for cutoff in [None, Some(MARCH + 1)] {
         let query = PeriodQuery { keys: vec![key.clone()], stored_before_us: cutoff };
-        let total = database.store.period_usage(&query).await.unwrap().remove(0);
+        let total = database.store.period_usage(&query).await.unwrap().remove(0).figures;
         assert_eq!((total.events, total.sum, total.max), (3, None, Some(Decimal::MAX)));
     }
     database.drop().await;
@@ -468,10 +484,11 @@ async fn a_series_has_a_point_for_each_window_with_usage() {
         .zip(0..)
         .map(|(&at, n)| processed("c", MARCH + at, 10i128.pow(18), n));
     database.insert(&StoredBatch { processed: rows.collect(), ..batch(1, "0-4", MARCH) }).await;
-    let series = async |window, customer: Option<&str>| {
+    let series = async |window, customer: &str| {
         let query = SeriesQuery {
             meter: "api-calls".into(),
-            customer: customer.map(str::to_owned),
+            spec: plain_meter(AggregationKind::Count, ResetPolicy::EachPeriod),
+            customer: customer.to_owned(),
             window,
             start_us: MARCH,
             end_us: MARCH + 48 * HOUR,
@@ -479,11 +496,11 @@ async fn a_series_has_a_point_for_each_window_with_usage() {
         let points = database.store.usage_series(&scope("acme"), &query).await.unwrap();
         points.into_iter().map(|p| ((p.start_us - MARCH) / MINUTE, p.events)).collect::<Vec<_>>()
     };
-    assert_eq!(series(Window::Minute, Some("c")).await, [(0, 2), (1, 1), (60, 1), (26 * 60, 1)]);
-    assert_eq!(series(Window::Hour, None).await, [(0, 3), (60, 1), (26 * 60, 1)]);
-    assert_eq!(series(Window::Day, Some("c")).await, [(0, 4), (24 * 60, 1)]);
-    assert_eq!(series(Window::Month, Some("c")).await, [(0, 5)]);
-    assert_eq!(series(Window::Day, Some("nobody")).await, []);
+    assert_eq!(series(Window::Minute, "c").await, [(0, 2), (1, 1), (60, 1), (26 * 60, 1)]);
+    assert_eq!(series(Window::Hour, "c").await, [(0, 3), (60, 1), (26 * 60, 1)]);
+    assert_eq!(series(Window::Day, "c").await, [(0, 4), (24 * 60, 1)]);
+    assert_eq!(series(Window::Month, "c").await, [(0, 5)]);
+    assert_eq!(series(Window::Day, "nobody").await, []);
     database.drop().await;
 }
 
@@ -538,6 +555,11 @@ async fn roll_ups_prove_themselves_and_a_doubled_row_is_seen() {
     database.insert(&StoredBatch { processed: vec![rows[0].clone()], ..batch(1, "again", MARCH) }).await;
     let proof = prove().await;
     assert!(!proof.agrees() && proof.doubled == 1, "{proof:?}");
+    let unbacked = processed("other", MARCH, 7, 99);
+    database.insert(&StoredBatch { processed: vec![unbacked], ..batch(1, "unbacked", MARCH) }).await;
+    let proof =
+        database.store.prove(&scope("acme"), "api-calls", "other", MARCH, MARCH + HOUR).await.unwrap();
+    assert!(!proof.agrees() && proof.orphaned == 1, "{proof:?}");
     database.drop().await;
 }
 
