@@ -203,6 +203,8 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::NoSuchPlan(_) => Self::invalid("plan", detail),
             SubscriptionError::NothingToBill => Self::conflict(Code::NothingToBill, detail),
             SubscriptionError::NoSuchPeriod(_) => Self::invalid("period_start", detail),
+            SubscriptionError::Terms(error) => Self::invalid(format!("terms.{}", error.field), error.detail),
+            SubscriptionError::Unbillable(_) => Self::internal(&error),
             SubscriptionError::ManagedByKubernetes => Self::conflict(Code::ManagedByKubernetes, detail),
             SubscriptionError::EndsBeforeStart => Self::invalid("ends_at", detail),
             SubscriptionError::Period(_) => Self::invalid("time_zone", detail),

@@ -1,21 +1,14 @@
 //! Questions to the store of usage that more than one route asks.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use meridian_billing::{
-    decimal::Overflow,
-    ids::{MeterName, TenantId},
-    invoice::MeterUsage,
-    period::Period,
-};
-use meridian_records::PeriodTerms;
-use meridian_usage_store::{PeriodKey, PeriodQuery, UsageStore, UsageTotal};
+use meridian_billing::{ids::TenantId, invoice::PriceUsage, meter::FinishError, period::Period};
+use meridian_records::{MeterRow, PeriodTerms};
+use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageError, PriceUsageQuery, UsageStore};
 
 use crate::problem::Problem;
 
-pub(crate) fn too_large(overflow: Overflow) -> Problem {
-    Problem::invalid("meter", format!("the usage cannot be told: {overflow}"))
+pub(crate) fn untold(error: FinishError) -> Problem {
+    Problem::invalid("meter", format!("the usage cannot be told: {error}"))
 }
 
 /// What one customer used of one meter in [start, end), exactly, as of now.
@@ -23,47 +16,38 @@ pub(crate) async fn total(
     store: &UsageStore,
     tenant: &TenantId,
     customer: &str,
-    meter: &str,
+    meter: &MeterRow,
     period: Period,
-) -> Result<UsageTotal, Problem> {
-    let key = PeriodKey {
+) -> Result<MeteredUsage, Problem> {
+    let key = MeteredKey {
         tenant: tenant.to_string(),
         customer: customer.to_owned(),
-        meter: meter.to_owned(),
-        start_us: period.start.as_microsecond(),
-        end_us: period.end.as_microsecond(),
+        meter: meter.name.to_string(),
+        spec: meter.spec.clone(),
+        period,
     };
-    let totals = store.period_usage(&PeriodQuery { keys: vec![key], stored_before_us: None }).await?;
-    totals.into_iter().next().ok_or_else(|| Problem::not_found("usage"))
+    let metered = store.metered_usage(&[key], None).await?;
+    metered.into_iter().next().ok_or_else(|| Problem::not_found("usage"))
 }
 
-/// Usage of every meter of a period's plan, in one question, stored before the cutoff.
+/// What each metered price of a period is told, stored before the cutoff.
 pub(crate) async fn of_terms(
     store: &UsageStore,
     terms: &PeriodTerms,
     stored_before: Timestamp,
-) -> Result<BTreeMap<MeterName, MeterUsage>, Problem> {
-    // Two prices may count the same meter: it is asked for once.
-    let meters: BTreeMap<&MeterName, _> =
-        terms.charges.iter().map(|(_, meter)| (&meter.name, meter)).collect();
-    let key = |name: &MeterName| PeriodKey {
-        tenant: terms.subscription.tenant.to_string(),
-        customer: terms.subscription.customer.to_string(),
-        meter: name.to_string(),
-        start_us: terms.period.start.as_microsecond(),
-        end_us: terms.period.end.as_microsecond(),
+) -> Result<Vec<PriceUsage>, Problem> {
+    let query = PriceUsageQuery {
+        tenant: terms.subscription.tenant.as_str(),
+        customer: terms.subscription.customer.as_str(),
+        time_zone: &terms.subscription.time_zone,
+        metered: &terms.metered()?,
+        meters: &terms.meters(),
+        stored_before_us: Some(stored_before.as_microsecond()),
     };
-    let keys: Vec<PeriodKey> = meters.keys().map(|name| key(name)).collect();
-    let query = PeriodQuery { keys, stored_before_us: Some(stored_before.as_microsecond()) };
-    let totals = store.period_usage(&query).await?;
-    let usage = meters.into_iter().zip(totals).map(|((name, meter), total)| {
-        let usage = MeterUsage {
-            quantity: total.quantity(meter.spec.aggregation).map_err(too_large)?,
-            events: total.events,
-            meter_version: meter.version,
-            unit: meter.spec.unit.clone(),
-        };
-        Ok((name.clone(), usage))
-    });
-    usage.collect()
+    store.price_usage(&query).await.map_err(|error| match error {
+        PriceUsageError::Store(error) => error.into(),
+        PriceUsageError::NoMeter { .. } | PriceUsageError::Unmeasurable { .. } => {
+            Problem::invalid("meter", format!("the usage cannot be told: {error}"))
+        }
+    })
 }

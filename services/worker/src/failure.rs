@@ -7,7 +7,7 @@
 
 use meridian_billing::invoice::InvoiceError as RatingError;
 use meridian_records::{InvoiceError, StoreError, SubscriptionError};
-use meridian_usage_store::UsageStoreError;
+use meridian_usage_store::{PriceUsageError, UsageStoreError};
 use temporalio_common::ActivityError;
 use temporalio_sdk::ApplicationFailure;
 
@@ -81,6 +81,8 @@ impl From<SubscriptionError> for StepError {
             | SubscriptionError::NoSuchPlan(_)
             | SubscriptionError::ManagedByKubernetes
             | SubscriptionError::EndsBeforeStart
+            | SubscriptionError::Terms(_)
+            | SubscriptionError::Unbillable(_)
             | SubscriptionError::Period(_) => "SubscriptionNotBillable",
         };
         Self::permanent(code, error)
@@ -96,6 +98,16 @@ impl From<InvoiceError> for StepError {
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
         };
         Self::permanent(code, error)
+    }
+}
+
+impl From<PriceUsageError> for StepError {
+    fn from(error: PriceUsageError) -> Self {
+        match error {
+            PriceUsageError::Store(error) => error.into(),
+            PriceUsageError::NoMeter { .. } => Self::permanent("CannotBeRated", error),
+            PriceUsageError::Unmeasurable { .. } => Self::permanent("UsageUnreadable", error),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use jiff::Timestamp;
-use meridian_billing::ids::InvoiceId;
+use meridian_billing::{ids::InvoiceId, invoice::Computation};
 use meridian_records::{Invoice as Record, InvoiceLine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,6 +43,13 @@ pub(crate) struct Invoice {
     pub currency: String,
     #[schema(example = "120.00")]
     pub subtotal: String,
+    /// What discounts and coupons take off.
+    #[schema(example = "0.00")]
+    pub discounts: String,
+    /// What credits pay.
+    #[schema(example = "0.00")]
+    pub credits: String,
+    /// The taxes that are added. The total is the subtotal less discounts and credits, and these.
     #[schema(example = "0.00")]
     pub tax: String,
     #[schema(example = "120.00")]
@@ -60,10 +67,11 @@ pub(crate) struct Invoice {
 pub(crate) struct Line {
     #[schema(example = "line_01k2h8v9x0e6t8w4y2z0a1b2c3")]
     pub id: String,
-    /// Name of the plan's price.
+    /// Name of the plan's price; of the plan, for its minimum and maximum; of a coupon, a grant or a tax rate.
     #[schema(example = "calls")]
     pub price: String,
-    /// `flat`, or `usage`, whose events can be listed.
+    /// `flat`; `usage`, whose events can be listed; `proration`, `minimum`, `maximum`, `commitment`, `overage`, `discount`,
+    /// `credit` or `tax`.
     pub role: String,
     pub description: String,
     /// Name of the meter that counted, for usage.
@@ -132,6 +140,37 @@ pub(crate) async fn issue(
     Ok(Json(show(caller.records(&app).issue_invoice(&id, Timestamp::now(), &by).await?)))
 }
 
+/// What computing an invoice again says.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Recomputation {
+    /// Whether every byte is the same.
+    pub identical: bool,
+    /// What differs, or why it could not be computed again.
+    pub problem: Option<String>,
+    pub engine_version: u32,
+    /// The invoice's input and output as one text, as it is stored.
+    pub computation: String,
+}
+
+/// Computes an invoice again from what it was computed from (terms, usage as of its cutoff, plan and engine version), and
+/// compares byte for byte.
+#[utoipa::path(post, path = "/v1/invoices/{invoice_id}/recompute", tag = "Invoices", operation_id = "recomputeInvoice",
+    params(("invoice_id" = String, Path, description = "inv_…")), responses((status = 200, body = Recomputation)))]
+pub(crate) async fn recompute(
+    State(app): State<App>,
+    caller: Caller,
+    Path(invoice_id): Path<String>,
+) -> Result<Json<Recomputation>, Problem> {
+    let invoice = find(&app, &caller, &invoice_id).await?;
+    let problem = Computation::verify(&invoice.computation).err().map(|error| error.to_string());
+    Ok(Json(Recomputation {
+        identical: problem.is_none(),
+        problem,
+        engine_version: invoice.engine_version,
+        computation: invoice.computation,
+    }))
+}
+
 pub(super) async fn find(app: &App, caller: &Caller, invoice_id: &str) -> Result<Record, Problem> {
     let id = invoice_id_of(invoice_id)?;
     caller.records(app).invoice(&id).await?.ok_or_else(|| Problem::not_found("invoice"))
@@ -157,6 +196,8 @@ fn show(invoice: Record) -> Invoice {
         period_end: shown::instant(invoice.period_end),
         currency: currency.code().to_owned(),
         subtotal: shown::amount(currency, invoice.subtotal),
+        discounts: shown::amount(currency, invoice.discounts),
+        credits: shown::amount(currency, invoice.credits),
         tax: shown::amount(currency, invoice.tax),
         total: shown::amount(currency, invoice.total),
         lines: invoice.lines.into_iter().map(|line| show_line(currency, line)).collect(),

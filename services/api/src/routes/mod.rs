@@ -59,6 +59,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(invoices::list))
         .routes(routes!(invoices::get))
         .routes(routes!(invoices::issue))
+        .routes(routes!(invoices::recompute))
         .routes(routes!(line_events::list))
         .routes(routes!(quarantine::list))
 }

@@ -46,7 +46,7 @@ pub(crate) async fn preview(
     let terms = caller.records(&app).period_terms(&id, body.period_start).await?;
     let now = Timestamp::now();
     let usage = usage::of_terms(app.usage(), &terms, now).await?;
-    let computed = compute(&terms.invoice_input(usage, now)).map_err(|error| Problem::internal(&error))?;
+    let computed = compute(&terms.invoice_input(usage, now)?).map_err(|error| Problem::internal(&error))?;
     Ok(Json(Preview { period_over: terms.period.end <= now, invoice: show(&terms, computed, now) }))
 }
 
@@ -83,6 +83,8 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         period_end: shown::instant(terms.period.end),
         currency: currency.code().to_owned(),
         subtotal: shown::amount(currency, computed.subtotal),
+        discounts: shown::amount(currency, computed.discounts),
+        credits: shown::amount(currency, computed.credits),
         tax: shown::amount(currency, computed.tax),
         total: shown::amount(currency, computed.total),
         lines: computed.lines.into_iter().map(line).collect(),

@@ -6,9 +6,10 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use meridian_billing::{ids::PlanName, period::Anchor};
+use meridian_billing::{ids::PlanName, period::Anchor, subscription::CustomTerms};
 use meridian_records::{NewSubscription, Subscription as Record};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -41,6 +42,10 @@ pub(crate) struct Subscription {
     ends_at: Option<String>,
     /// The first period without an issued invoice; null when nothing is left to bill.
     next_period: Option<PeriodBounds>,
+    /// What it has of its own beside the plan: `quantities`, `overrides`, `coupons`, `taxRates`, `taxRounding`, as in a
+    /// Subscription document of `meridian simulate`.
+    #[schema(value_type = Object)]
+    terms: CustomTerms,
     /// `api`, or `kubernetes` for what the operator keeps and this API leaves alone.
     managed_by: String,
     created_at: String,
@@ -85,6 +90,11 @@ pub(crate) struct CreateSubscription {
     /// IANA name; the default is the customer's.
     #[serde(default)]
     time_zone: Option<String>,
+    /// What it has of its own beside the plan: `quantities`, `overrides`, `coupons`, `taxRates`, `taxRounding`, as in a
+    /// Subscription document of `meridian simulate`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    terms: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -245,6 +255,11 @@ impl CreateSubscription {
             check_time_zone("time_zone", zone)?;
         }
         let starts_at = self.starts_at.unwrap_or_else(Timestamp::now);
+        let terms = match &self.terms {
+            Some(terms) => CustomTerms::from_json(terms)
+                .map_err(|error| Problem::invalid(format!("terms.{}", error.field), error.detail))?,
+            None => CustomTerms::default(),
+        };
         let anchor = match self.anchor {
             AnchorKind::Calendar => Anchor::Calendar,
             AnchorKind::Start => Anchor::Start { at: starts_at },
@@ -256,6 +271,7 @@ impl CreateSubscription {
             ends_at: self.ends_at,
             anchor,
             time_zone: self.time_zone,
+            terms,
         })
     }
 }
@@ -277,6 +293,7 @@ fn show(subscription: Record) -> Subscription {
         next_period: subscription
             .next_period
             .map(|next| PeriodBounds { start: shown::instant(next.start), end: shown::instant(next.end) }),
+        terms: subscription.terms,
         managed_by: subscription.managed_by.as_str().to_owned(),
         created_at: shown::instant(subscription.created_at),
     }

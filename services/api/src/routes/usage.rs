@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     extract::Parameters,
     problem::Problem,
-    usage::{too_large, total},
+    usage::{total, untold},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,7 +50,8 @@ pub(crate) struct Usage {
     #[schema(example = "12000")]
     quantity: String,
     events: u64,
-    /// Windows without usage are left out.
+    /// Windows without events are left out. Each is measured by itself: the points of a sum add up to the quantity, those of
+    /// an average or a percentile do not. A meter that is never reset carries its level from window to window.
     points: Vec<Point>,
 }
 
@@ -78,14 +79,13 @@ pub(crate) async fn get(
     }
     let (meter, customer) = known(&app, &caller, &query).await?;
     let period = Period { start: query.start, end: query.end };
-    let total =
-        total(app.usage(), caller.scope.tenant(), customer.as_str(), meter.name.as_str(), period).await?;
+    let total = total(app.usage(), caller.scope.tenant(), customer.as_str(), &meter, period).await?;
     let points = match window {
         Some(window) => points(&app, &caller, &meter, &customer, period, window).await?,
         None => Vec::new(),
     };
     Ok(Json(Usage {
-        quantity: shown::quantity(total.quantity(meter.spec.aggregation).map_err(too_large)?),
+        quantity: shown::quantity(total.quantity.map_err(untold)?),
         events: total.events,
         meter: meter.name.into_string(),
         aggregation: meter.spec.aggregation.as_str().to_owned(),
@@ -122,7 +122,8 @@ async fn points(
 ) -> Result<Vec<Point>, Problem> {
     let query = SeriesQuery {
         meter: meter.name.to_string(),
-        customer: Some(customer.to_string()),
+        spec: meter.spec.clone(),
+        customer: customer.to_string(),
         window,
         start_us: period.start.as_microsecond(),
         end_us: period.end.as_microsecond(),
@@ -131,7 +132,7 @@ async fn points(
     let point = |point: meridian_usage_store::UsagePoint| {
         Ok(Point {
             start: shown::instant_us(point.start_us),
-            quantity: shown::quantity(point.quantity(meter.spec.aggregation).map_err(too_large)?),
+            quantity: shown::quantity(point.quantity.map_err(untold)?),
             events: point.events,
         })
     };

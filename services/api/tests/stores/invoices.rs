@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use meridian_billing::{
     decimal::Quantity,
-    ids::MeterName,
-    invoice::{Computation, MeterUsage},
+    invoice::{Computation, PriceUsage},
 };
 use meridian_records::{By, InvoiceDraft};
 use reqwest::Method;
@@ -18,14 +17,11 @@ use crate::region::Region;
 async fn rate(region: &Region, tenant: &str, subscription: &str, calls: u32) -> String {
     let records = region.tenant(tenant);
     let terms = records.period_terms(&subscription.parse().expect("an id"), None).await.expect("terms");
-    let used = MeterUsage {
-        quantity: Quantity::from_integer(calls.into()),
-        events: calls.into(),
-        meter_version: 1,
-        unit: Some("call".to_owned()),
-    };
-    let input =
-        terms.invoice_input([(MeterName::new("api-calls").expect("a name"), used)].into(), Timestamp::now());
+    let metered = terms.metered().expect("a plan");
+    let used = |price| PriceUsage::total(price, Quantity::from_integer(calls.into()), calls.into(), 1);
+    let usage =
+        metered.iter().map(|price| PriceUsage { unit: Some("call".to_owned()), ..used(price) }).collect();
+    let input = terms.invoice_input(usage, Timestamp::now()).expect("an input");
     let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
     records.save_invoice(&draft, &By::new("worker", "test")).await.expect("saved").invoice.id.into_string()
 }
@@ -118,6 +114,64 @@ async fn issuing_numbers_an_invoice_once_and_moves_to_the_next_period() {
     assert_eq!(now["next_period"]["start"], "2026-08-01T00:00:00Z");
     let list = region.get("acme", &format!("/v1/invoices?subscription_id={subscription}")).await.expect(200);
     assert_eq!(list["data"], json!([issued]));
+}
+
+#[tokio::test]
+async fn an_invoice_proves_itself_by_being_computed_again() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let subscription = region.subscription("acme").await;
+    let id = rate(&region, "acme", &subscription, 12_000).await;
+    let proof = region.post("acme", &format!("/v1/invoices/{id}/recompute"), json!({})).await.expect(200);
+    assert_eq!((&proof["identical"], &proof["problem"]), (&json!(true), &json!(null)));
+    let stored: serde_json::Value =
+        serde_json::from_str(proof["computation"].as_str().expect("a text")).expect("JSON");
+    assert_eq!(stored["invoice"]["total"], "120");
+}
+
+#[tokio::test]
+async fn a_subscription_has_seats_prices_coupons_and_taxes_of_its_own() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let customer = region.customer("acme", "big").await;
+    region.call("acme", "big", 12_000).await;
+    let subscribe = |terms: serde_json::Value| json!({"customer_id": customer["id"], "plan": "starter", "starts_at": "2026-07-01T00:00:00Z", "terms": terms});
+    for (terms, field) in [
+        (json!({"quantities": [{"price": "calls", "quantity": "3"}]}), "terms.quantities[0].price"),
+        (json!({"overrides": [{"price": "nothing", "included": "5"}]}), "terms.overrides[0].price"),
+        (json!({"taxRates": [{"name": "vat", "percent": "-1"}]}), "terms.taxRates[0].percent"),
+        (json!({"coupons": [{"name": "none"}]}), "terms.coupons[0]"),
+    ] {
+        let refused =
+            region.post("acme", "/v1/subscriptions", subscribe(terms)).await.problem(422, "invalid");
+        assert!(refused["field"].as_str().is_some_and(|found| found.starts_with(field)), "{refused}");
+    }
+    // 3 × 100, 12,000 less 11,000 included at 0.01, then 20 % off, then 19 % on top.
+    let terms = json!({
+        "quantities": [{"price": "base", "quantity": "3"}],
+        "overrides": [{"price": "calls", "included": "11000"}],
+        "coupons": [{"name": "launch", "percent": "20", "duration": "Forever"}],
+        "taxRates": [{"name": "vat", "percent": "19"}],
+    });
+    let made = region.post("acme", "/v1/subscriptions", subscribe(terms)).await.expect(201);
+    assert_eq!(made["terms"]["quantities"][0]["quantity"], "3");
+    let asked = json!({"subscription_id": made["id"]});
+    let preview = region.post("acme", "/v1/invoices/preview", asked).await.expect(200);
+    let amounts: Vec<_> = ["subtotal", "discounts", "credits", "tax", "total"]
+        .map(|field| preview[field].as_str().expect("text").to_owned())
+        .into();
+    assert_eq!(amounts, ["310.00", "62.00", "0.00", "47.12", "295.12"]);
+}
+
+#[tokio::test]
+async fn a_period_that_begins_late_pays_a_part_of_what_is_flat() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let customer = region.customer("acme", "late").await;
+    let subscribe =
+        json!({"customer_id": customer["id"], "plan": "starter", "starts_at": "2026-07-17T00:00:00Z"});
+    let made = region.post("acme", "/v1/subscriptions", subscribe).await.expect(201);
+    let preview =
+        region.post("acme", "/v1/invoices/preview", json!({"subscription_id": made["id"]})).await.expect(200);
+    // 15 of 31 days of 100.
+    assert_eq!((&preview["lines"][0]["role"], &preview["total"]), (&json!("proration"), &json!("48.39")));
 }
 
 #[tokio::test]

@@ -3,8 +3,7 @@
 
 use meridian_billing::{
     decimal::Quantity,
-    ids::MeterName,
-    invoice::{Computation, MeterUsage},
+    invoice::{Computation, PriceUsage},
 };
 use meridian_records::{By, InvoiceDraft};
 use reqwest::Method;
@@ -29,9 +28,11 @@ async fn belongings(region: &Region) -> Belongings {
     let subscription = region.subscription("zeta").await;
     let records = region.tenant("zeta");
     let terms = records.period_terms(&subscription.parse().expect("an id"), None).await.expect("terms");
-    let used = MeterUsage { quantity: Quantity::from_integer(3), events: 3, meter_version: 1, unit: None };
-    let usage = [(MeterName::new("api-calls").expect("a name"), used)].into();
-    let input = terms.invoice_input(usage, "2026-09-01T00:00:00Z".parse().expect("an instant"));
+    let metered = terms.metered().expect("a plan");
+    let usage =
+        metered.iter().map(|price| PriceUsage::total(price, Quantity::from_integer(3), 3, 1)).collect();
+    let input =
+        terms.invoice_input(usage, "2026-09-01T00:00:00Z".parse().expect("an instant")).expect("an input");
     let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
     let invoice = records.save_invoice(&draft, &By::new("test", "test")).await.expect("saved").invoice;
     let run =

@@ -101,6 +101,9 @@ fn changed_field(before: &MeterSpec, after: &MeterSpec) -> &'static str {
         ("eventType", before.event_type != after.event_type),
         ("aggregation", before.aggregation != after.aggregation),
         ("valueProperty", before.value_property != after.value_property),
+        ("percentile", before.percentile != after.percentile),
+        ("multiplier", before.multiplier != after.multiplier),
+        ("reset", before.reset != after.reset),
         ("groupBy", before.group_by != after.group_by),
         ("filters", before.filters != after.filters),
     ];

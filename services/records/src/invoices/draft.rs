@@ -31,7 +31,9 @@ impl InvoiceDraft {
             amount: line.amount,
             period_start: line.period.start,
             period_end: line.period.end,
-            detail: json!({"role": line.role, "unit_amount": line.unit_amount, "trace": line.trace}),
+            detail: json!({
+                "role": line.role, "plan": line.plan, "unit_amount": line.unit_amount, "trace": line.trace,
+            }),
         });
         Self {
             subscription: input.subscription.clone(),
@@ -39,12 +41,14 @@ impl InvoiceDraft {
             period_end: input.period.end,
             revision: 0,
             plan_id: terms.plan.plan_id.clone(),
-            plan_version: input.plan_version,
+            plan_version: terms.plan.version,
             catalogue_version: input.catalogue_version,
             engine_version: input.engine_version,
             stored_before: input.stored_before,
             currency: invoice.currency,
             subtotal: invoice.subtotal,
+            discounts: invoice.discounts,
+            credits: invoice.credits,
             tax: invoice.tax,
             total: invoice.total,
             computation: computation.canonical_json(),
@@ -85,10 +89,10 @@ impl TenantRecords {
 fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
     let sum = draft.lines.iter().try_fold(Amount::ZERO, |sum, line| sum.checked_add(line.amount));
     match sum {
-        Ok(sum) if sum == draft.subtotal => Ok(()),
-        Ok(sum) => Err(InvoiceError::LinesDoNotAddUp { lines: sum.to_string(), subtotal: draft.subtotal }),
+        Ok(sum) if sum == draft.total => Ok(()),
+        Ok(sum) => Err(InvoiceError::LinesDoNotAddUp { lines: sum.to_string(), total: draft.total }),
         Err(overflow) => {
-            Err(InvoiceError::LinesDoNotAddUp { lines: overflow.to_string(), subtotal: draft.subtotal })
+            Err(InvoiceError::LinesDoNotAddUp { lines: overflow.to_string(), total: draft.total })
         }
     }
 }
@@ -110,8 +114,9 @@ async fn insert(
     let customer = customer.ok_or(InvoiceError::NoSuchSubscription)?;
     let id: Option<String> = sqlx::query_scalar(
         "INSERT INTO invoices (invoice_id, tenant, customer_id, subscription_id, period_start, period_end, revision, state,
-             currency, subtotal, tax, total, plan_id, plan_version, catalogue_version, engine_version, stored_before, computation)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             currency, subtotal, tax, total, plan_id, plan_version, catalogue_version, engine_version, stored_before, computation,
+             discounts, credits)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          ON CONFLICT (tenant, subscription_id, period_start, revision) DO NOTHING RETURNING invoice_id",
     )
     .bind(id::new(Kind::Invoice))
@@ -131,6 +136,8 @@ async fn insert(
     .bind(i64::from(draft.engine_version))
     .bind(Instant(draft.stored_before))
     .bind(&draft.computation)
+    .bind(draft.discounts.to_bigdecimal())
+    .bind(draft.credits.to_bigdecimal())
     .fetch_optional(&mut **transaction)
     .await
     .doing(DOING)?;
@@ -168,7 +175,8 @@ async fn refresh(
         .doing(DOING)?;
     sqlx::query(
         "UPDATE invoices SET period_end = $3, currency = $4, subtotal = $5, tax = $6, total = $7, plan_id = $8, plan_version = $9,
-             catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, updated_at = now()
+             catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, discounts = $14, credits = $15,
+             updated_at = now()
          WHERE tenant = $1 AND invoice_id = $2",
     )
     .bind(tenant)
@@ -184,6 +192,8 @@ async fn refresh(
     .bind(i64::from(draft.engine_version))
     .bind(Instant(draft.stored_before))
     .bind(&draft.computation)
+    .bind(draft.discounts.to_bigdecimal())
+    .bind(draft.credits.to_bigdecimal())
     .execute(&mut **transaction)
     .await
     .doing(DOING)?;

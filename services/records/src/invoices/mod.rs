@@ -49,6 +49,9 @@ pub struct InvoiceDraft {
     pub stored_before: Timestamp,
     pub currency: Currency,
     pub subtotal: Amount,
+    pub discounts: Amount,
+    pub credits: Amount,
+    /// The taxes that are added.
     pub tax: Amount,
     pub total: Amount,
     /// The engine's input and output as one canonical text, kept to the byte.
@@ -86,6 +89,9 @@ pub struct Invoice {
     pub number: Option<String>,
     pub currency: Currency,
     pub subtotal: Amount,
+    pub discounts: Amount,
+    pub credits: Amount,
+    /// The taxes that are added.
     pub tax: Amount,
     pub total: Amount,
     pub plan_id: String,
@@ -143,10 +149,10 @@ pub enum InvoiceError {
     NotFound,
     #[error("there is no such subscription")]
     NoSuchSubscription,
-    #[error("the lines add up to {lines}, the subtotal says {subtotal}")]
-    LinesDoNotAddUp { lines: String, subtotal: Amount },
+    #[error("the lines add up to {lines}, the total says {total}")]
+    LinesDoNotAddUp { lines: String, total: Amount },
     /// A bug somewhere above: nothing was issued, and trying again will not help.
-    #[error("the stored lines of the invoice do not add up to its subtotal; it was not issued")]
+    #[error("the stored lines of the invoice do not add up to its total; it was not issued")]
     Corrupt(#[source] StoreError),
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -149,6 +149,8 @@ fn invoice(row: &PgRow) -> Result<Invoice, StoreError> {
         number: row.try_get("number").doing(DOING)?,
         currency: parsed::<Currency>(row, "currency")?,
         subtotal: decimal(row, "subtotal", Amount::from_bigdecimal)?,
+        discounts: decimal(row, "discounts", Amount::from_bigdecimal)?,
+        credits: decimal(row, "credits", Amount::from_bigdecimal)?,
         tax: decimal(row, "tax", Amount::from_bigdecimal)?,
         total: decimal(row, "total", Amount::from_bigdecimal)?,
         plan_id: row.try_get("plan_id").doing(DOING)?,

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use meridian_billing::{
+    catalogue::SpecError,
     ids::{PlanName, SubscriptionId},
     period::Period,
+    subscription::{overridden, unknown_override},
 };
 use serde_json::json;
 use sqlx::{
@@ -66,9 +68,11 @@ impl TenantRecords {
             starts_at: new.starts_at,
             ends_at: new.ends_at,
             next_period: None,
+            terms: new.terms.clone(),
             managed_by: ManagedBy::Api,
             created_at: Timestamp::UNIX_EPOCH,
         };
+        check_terms(&mut transaction, &subscription).await?;
         let subscription = insert(&mut transaction, subscription, by).await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing(DOING)?;
@@ -103,6 +107,28 @@ impl TenantRecords {
     }
 }
 
+/// Its own terms must fit the plan that it begins with, so that the first invoice does not find out.
+async fn check_terms(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+) -> Result<(), SubscriptionError> {
+    let plan = terms::plan_version_at(transaction, &subscription.plan_id, subscription.starts_at).await?;
+    let custom = &subscription.terms;
+    custom.validate()?;
+    if let Some(unknown) = unknown_override(&[&plan.spec], &custom.overrides) {
+        return Err(unknown.into());
+    }
+    overridden(&plan.spec, &custom.overrides)?;
+    for (index, taken) in custom.quantities.iter().enumerate() {
+        let flat = plan.spec.prices.iter().any(|price| price.name == taken.price && price.flat.is_some());
+        if !flat {
+            let detail = format!("the plan has no flat price {:?}", taken.price);
+            return Err(SpecError::missing(format!("quantities[{index}].price"), detail).into());
+        }
+    }
+    Ok(())
+}
+
 /// The id of the tenant's own plan of that name, else of the shared one; archived plans are not for new subscriptions.
 pub(crate) async fn plan_named(
     transaction: &mut Transaction<'_, Postgres>,
@@ -129,8 +155,8 @@ pub(crate) async fn insert(
     let first = terms::first_period(transaction, &subscription).await?;
     let created_at: Instant = sqlx::query_scalar(
         "INSERT INTO subscriptions (subscription_id, tenant, customer_id, plan_id, state, time_zone, anchor, starts_at, ends_at,
-             next_period_start, next_period_end, managed_by)
-         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11) RETURNING created_at",
+             next_period_start, next_period_end, managed_by, terms)
+         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11, $12) RETURNING created_at",
     )
     .bind(subscription.id.as_str())
     .bind(subscription.tenant.as_str())
@@ -143,6 +169,7 @@ pub(crate) async fn insert(
     .bind(Instant(first.start))
     .bind(Instant(first.end))
     .bind(subscription.managed_by.as_str())
+    .bind(Json(&subscription.terms))
     .fetch_one(&mut **transaction)
     .await
     .doing("inserting a subscription")?;
@@ -151,7 +178,7 @@ pub(crate) async fn insert(
     let detail = json!({
         "customer": subscription.customer_id, "plan": subscription.plan, "starts_at": subscription.starts_at,
         "ends_at": subscription.ends_at, "time_zone": subscription.time_zone,
-        "anchor": subscription.anchor,
+        "anchor": subscription.anchor, "terms": subscription.terms,
     });
     let tenant = Some(subscription.tenant.as_str());
     audit::record(transaction, tenant, by, "subscription.create", subscription.id.as_str(), detail).await?;

@@ -3,6 +3,7 @@
 use meridian_billing::{
     ids::SubscriptionId,
     period::{Anchor, Period},
+    subscription::CustomTerms,
 };
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
 
@@ -130,6 +131,7 @@ fn read(row: &PgRow) -> Result<Subscription, StoreError> {
         starts_at: row.try_get::<Instant, _>("starts_at").doing(DOING)?.0,
         ends_at: instant::read_optional(row, "ends_at").doing(DOING)?,
         next_period: next_start.zip(next_end).map(|(start, end)| Period { start, end }),
+        terms: row.try_get::<Json<CustomTerms>, _>("terms").doing(DOING)?.0,
         managed_by: ManagedBy::read(row, DOING)?,
         created_at: row.try_get::<Instant, _>("created_at").doing(DOING)?.0,
     })

@@ -19,10 +19,11 @@ pub(crate) use terms::{first_period, period_from, read_plan_version};
 
 use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::PlanSpec,
+    catalogue::{PlanSpec, SpecError},
     ids::{CustomerKey, PlanName, SubscriptionId, TenantId},
-    invoice::FirstPeriod,
+    invoice::AdvanceCharge,
     period::{Anchor, Period, PeriodError},
+    subscription::{CustomTerms, Share},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, postgres::PgRow};
@@ -67,6 +68,8 @@ pub struct Subscription {
     pub ends_at: Option<Timestamp>,
     /// The first period without an issued invoice; None when nothing is left to bill.
     pub next_period: Option<Period>,
+    /// What it has of its own beside the plan.
+    pub terms: CustomTerms,
     pub managed_by: ManagedBy,
     pub created_at: Timestamp,
 }
@@ -82,6 +85,7 @@ pub struct NewSubscription {
     pub anchor: Anchor,
     /// None: the customer's.
     pub time_zone: Option<String>,
+    pub terms: CustomTerms,
 }
 
 /// A version of a plan, which never changes.
@@ -101,14 +105,26 @@ pub struct PeriodTerms {
     pub subscription: Subscription,
     pub customer: Customer,
     pub period: Period,
-    /// Whether the subscription began with this period.
-    pub first_period: FirstPeriod,
+    /// How much of a whole period of the plan's interval it is: less where the subscription starts or ends within one.
+    pub share: Share,
     /// None when the subscription ends with this period.
-    pub next_period: Option<Period>,
+    pub next: Option<(Period, Share)>,
     pub plan: PlanVersion,
+    /// What the invoice of the period before did; None where there is none: it is still to come, or this period is the first.
+    pub before: Option<PeriodBefore>,
+    /// Which period of the subscription it is, from zero.
+    pub index: u32,
     /// What each counting price of the plan counts, with the meter as it is now.
     pub charges: Vec<(Charge, MeterRow)>,
     pub catalogue_version: i64,
+}
+
+/// What the invoice of the period before leaves to this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeriodBefore {
+    pub plan: PlanName,
+    /// What it charged for this period.
+    pub charged_in_advance: Vec<AdvanceCharge>,
 }
 
 /// A period whose end and grace are over and that has no issued invoice yet.
@@ -136,6 +152,10 @@ pub enum SubscriptionError {
     ManagedByKubernetes,
     #[error("the end must not be before the start")]
     EndsBeforeStart,
+    #[error("the subscription's own terms do not fit the plan: {0}")]
+    Terms(#[from] SpecError),
+    #[error("the terms of the period cannot be billed: {0}")]
+    Unbillable(String),
     #[error(transparent)]
     Period(#[from] PeriodError),
     #[error(transparent)]

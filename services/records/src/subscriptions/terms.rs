@@ -5,14 +5,23 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use meridian_billing::{
     ENGINE_VERSION,
-    catalogue::{IntervalSpec, PlanSpec},
+    catalogue::{IntervalSpec, MeterSpec, PlanSpec},
+    decimal::{Amount, Quantity},
     ids::{MeterName, PriceName, SubscriptionId},
-    invoice::{FirstPeriod, InvoiceInput, MeterUsage},
+    invoice::{
+        Adjustments, AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, Metered, NextTerms, PlanTerms,
+        PriceUsage, Terms, charged_ahead, metered,
+    },
     period::{Period, Schedule},
+    subscription::{SegmentState, Share, overridden},
 };
-use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
+use sqlx::{
+    Postgres, Row, Transaction,
+    postgres::PgRow,
+    types::{BigDecimal, Json},
+};
 
-use super::{PeriodTerms, PlanVersion, Subscription, SubscriptionError, find};
+use super::{PeriodBefore, PeriodTerms, PlanVersion, Subscription, SubscriptionError, find};
 use crate::{
     Charge, MeterRow, StoreError, TenantRecords,
     catalogue::{self, parsed},
@@ -39,7 +48,16 @@ impl TenantRecords {
             None => subscription.next_period.ok_or(SubscriptionError::NothingToBill)?,
         };
         let plan = plan_version_at(&mut transaction, &subscription.plan_id, period.start).await?;
-        let next_period = period_from(&mut transaction, &subscription, period.end).await?;
+        let share = share(&subscription, &plan.spec.interval, &period)?;
+        let next = match period_from(&mut transaction, &subscription, period.end).await? {
+            Some(next) => {
+                let plan = plan_version_at(&mut transaction, &subscription.plan_id, next.start).await?;
+                Some((next, self::share(&subscription, &plan.spec.interval, &next)?))
+            }
+            None => None,
+        };
+        let before = period_before(&mut transaction, &subscription, &period).await?;
+        let index = periods_before(&subscription, &plan.spec.interval, &period)?;
         let charges = charges(&mut transaction, &plan).await?;
         let customer = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2")
             .bind(tenant)
@@ -54,14 +72,12 @@ impl TenantRecords {
         Ok(PeriodTerms {
             customer: customers::read(&customer)?,
             period,
-            first_period: if period.start == subscription.starts_at {
-                FirstPeriod::Yes
-            } else {
-                FirstPeriod::No
-            },
-            next_period,
+            share,
+            next,
             subscription,
             plan,
+            before,
+            index,
             charges,
             catalogue_version,
         })
@@ -69,28 +85,164 @@ impl TenantRecords {
 }
 
 impl PeriodTerms {
-    /// The engine's input: these terms, and what each meter counted up to the cutoff.
+    /// What a shell must read before it can ask for the invoice: each metered price and what it asks of usage.
+    pub fn metered(&self) -> Result<Vec<Metered>, SubscriptionError> {
+        Ok(metered(&[self.segment()?])?)
+    }
+
+    /// The meters that the prices count, by name, each with its version.
+    pub fn meters(&self) -> BTreeMap<MeterName, (MeterSpec, i32)> {
+        self.charges
+            .iter()
+            .map(|(charge, meter)| (charge.meter.clone(), (meter.spec.clone(), meter.version)))
+            .collect()
+    }
+
+    /// The engine's input: these terms, and what each metered price was told up to the cutoff.
     pub fn invoice_input(
         &self,
-        usage: BTreeMap<MeterName, MeterUsage>,
+        usage: Vec<PriceUsage>,
         stored_before: Timestamp,
-    ) -> InvoiceInput {
-        InvoiceInput {
+    ) -> Result<InvoiceInput, SubscriptionError> {
+        let segment = self.segment()?;
+        let first = self.period.start == self.subscription.starts_at;
+        let next = self.next.map(|(period, share)| NextTerms { period, terms: segment.terms.clone(), share });
+        let custom = &self.subscription.terms;
+        let mut input = InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: self.catalogue_version,
             tenant: self.subscription.tenant.clone(),
             customer: self.subscription.customer.clone(),
             subscription: self.subscription.id.clone(),
-            plan: self.plan.name.clone(),
-            plan_version: self.plan.version,
-            plan_spec: self.plan.spec.clone(),
+            time_zone: self.subscription.time_zone.clone(),
             period: self.period,
-            first_period: self.first_period,
-            next_period: self.next_period,
+            kind: InvoiceKind::Period,
+            plans_before: match &self.before {
+                Some(before) => vec![before.plan.clone()],
+                None if first => Vec::new(),
+                None => vec![self.plan.name.clone()],
+            },
+            charged_in_advance: Vec::new(),
+            next,
             stored_before,
             usage,
-        }
+            adjustments: Adjustments {
+                coupons: custom
+                    .coupons
+                    .iter()
+                    .filter(|coupon| coupon.applies_in(self.index))
+                    .cloned()
+                    .collect(),
+                credits: None,
+                tax_rates: custom.tax_rates.clone(),
+                tax_rounding: custom.tax_rounding,
+            },
+            segments: vec![segment],
+        };
+        input.charged_in_advance = match &self.before {
+            Some(before) => before.charged_in_advance.clone(),
+            None if first => Vec::new(),
+            None => self.assumed_in_advance(&input)?,
+        };
+        Ok(input)
     }
+
+    /// What the invoice before will charge for this period: it is not there yet, and this one must not charge it too.
+    fn assumed_in_advance(&self, input: &InvoiceInput) -> Result<Vec<AdvanceCharge>, SubscriptionError> {
+        let terms = input.segments[0].terms.clone();
+        let next = Some(NextTerms { period: self.period, terms, share: self.share });
+        charged_ahead(&InvoiceInput { next, ..input.clone() })
+            .map_err(|error| SubscriptionError::Unbillable(error.to_string()))
+    }
+
+    /// The whole period, by the plan with the subscription's overrides.
+    fn segment(&self) -> Result<BilledSegment, SubscriptionError> {
+        let custom = &self.subscription.terms;
+        let plan = PlanTerms {
+            name: self.plan.name.clone(),
+            version: self.plan.version,
+            spec: overridden(&self.plan.spec, &custom.overrides)?,
+            quantity: Quantity::ONE,
+        };
+        Ok(BilledSegment {
+            period: self.period,
+            terms: Terms { plan, add_ons: Vec::new(), quantities: custom.quantities()? },
+            share: self.share,
+            state: SegmentState::Active,
+        })
+    }
+}
+
+/// How much of the schedule's whole period this one is.
+fn share(
+    subscription: &Subscription,
+    interval: &IntervalSpec,
+    period: &Period,
+) -> Result<Share, SubscriptionError> {
+    let whole =
+        Schedule::new(*interval, subscription.anchor, &subscription.time_zone)?.containing(period.start)?;
+    Share::new(period.micros(), whole.micros()).or_else(|_| Ok::<_, SubscriptionError>(Share::WHOLE))
+}
+
+/// How many periods of the subscription came before this one; what repeats for some periods counts them.
+fn periods_before(
+    subscription: &Subscription,
+    interval: &IntervalSpec,
+    period: &Period,
+) -> Result<u32, SubscriptionError> {
+    let schedule = Schedule::new(*interval, subscription.anchor, &subscription.time_zone)?;
+    let mut start = subscription.starts_at;
+    let mut before = 0;
+    while start < period.start && before < PERIODS_COUNTED_MAX {
+        start = schedule.containing(start)?.end;
+        before += 1;
+    }
+    Ok(before)
+}
+
+/// Beyond this nothing repeats any more: a century of days.
+const PERIODS_COUNTED_MAX: u32 = 36_525;
+
+/// What the invoice of the period before did; None where there is none yet.
+async fn period_before(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+    period: &Period,
+) -> Result<Option<PeriodBefore>, StoreError> {
+    const DOING: &str = "reading what was charged in advance";
+    let before = sqlx::query(
+        "SELECT i.invoice_id, p.name AS plan FROM invoices i JOIN plans p USING (plan_id)
+         WHERE i.tenant = $1 AND i.subscription_id = $2 AND i.period_end = $3 ORDER BY i.revision DESC LIMIT 1",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(subscription.id.as_str())
+    .bind(Instant(period.start))
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let Some(before) = before else { return Ok(None) };
+    let invoice: String = before.try_get("invoice_id").doing(DOING)?;
+    let rows = sqlx::query(
+        "SELECT coalesce(l.detail->>'plan', p.name) AS plan, l.price, sum(l.amount) AS amount
+         FROM invoice_line_items l JOIN invoices i USING (invoice_id) JOIN plans p USING (plan_id)
+         WHERE l.tenant = $1 AND l.invoice_id = $2 AND l.period_start >= $3
+           AND l.detail->>'role' IN ('flat', 'proration', 'discount')
+         GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(invoice)
+    .bind(Instant(period.start))
+    .fetch_all(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let charge = |row: &PgRow| {
+        let amount: BigDecimal = row.try_get("amount").doing(DOING)?;
+        let amount =
+            Amount::from_bigdecimal(&amount).map_err(|error| StoreError::unreadable(DOING, error))?;
+        Ok(AdvanceCharge { plan: parsed(row, "plan")?, price: parsed(row, "price")?, amount })
+    };
+    let charged_in_advance = rows.iter().map(charge).collect::<Result<_, StoreError>>()?;
+    Ok(Some(PeriodBefore { plan: parsed(&before, "plan")?, charged_in_advance }))
 }
 
 /// The bounds of the period that starts at `start`, which must be a boundary within the subscription's life.

@@ -140,6 +140,7 @@ async fn subscribe(region: &Region, count: usize) -> Vec<Subscription> {
             ends_at: None,
             anchor: meridian_billing::period::Anchor::Start { at: instant("2026-07-01T00:00:00Z") },
             time_zone: None,
+            terms: Default::default(),
         };
         made.push(acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription"));
     }
@@ -192,7 +193,7 @@ async fn lines_that_do_not_add_up_are_refused_before_anything_is_saved() {
     let mut draft = draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
     draft.lines[0].amount = "99.99".parse::<Amount>().expect("an amount");
     let error = region.tenant("acme").save_invoice(&draft, &by()).await.expect_err("refused");
-    assert_eq!(error.to_string(), "the lines add up to 119.99, the subtotal says 120");
+    assert_eq!(error.to_string(), "the lines add up to 119.99, the total says 120");
     assert_eq!(region.tenant("acme").invoices(None, &Page::first(5)).await.expect("list").items, []);
     region.end().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
-use meridian_billing::{ids::PlanName, invoice::FirstPeriod, period::Anchor};
+use meridian_billing::{ids::PlanName, period::Anchor, subscription::Share};
 use meridian_records::{NewCustomer, NewSubscription, SubscriptionError, SubscriptionState};
 use serde_json::json;
 use uuid::Uuid;
@@ -39,8 +39,8 @@ async fn issuing_moves_on_to_the_next_period_and_out_of_order_issues_catch_up() 
         "and then August is done already"
     );
     let terms = region.terms(&subscription, None).await;
-    assert_eq!((terms.period.start, terms.first_period), (instant("2026-09-01T00:00:00Z"), FirstPeriod::No));
-    assert_eq!(terms.next_period.expect("goes on").end, instant("2026-11-01T00:00:00Z"));
+    assert_eq!((terms.period.start, terms.share), (instant("2026-09-01T00:00:00Z"), Share::WHOLE));
+    assert_eq!(terms.next.expect("goes on").0.end, instant("2026-11-01T00:00:00Z"));
     let wrong = acme.period_terms(&subscription.id, Some(instant("2026-09-02T00:00:00Z"))).await;
     assert!(matches!(wrong, Err(SubscriptionError::NoSuchPeriod(_))), "{wrong:?}");
     region.end().await;
@@ -118,6 +118,7 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
         ends_at: None,
         anchor: Anchor::Start { at: instant("2026-01-31T10:00:00Z") },
         time_zone: None,
+        terms: Default::default(),
     };
     let seed = Uuid::now_v7();
     let made = acme.create_subscription(&new, seed, &by()).await.expect("made");
@@ -131,7 +132,7 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
         acme.cancel_subscription(&made.id, instant("2026-02-10T00:00:00Z"), &by()).await.expect("cancelled");
     assert_eq!(cancelled.next_period.expect("a rest").end, instant("2026-02-10T00:00:00Z"));
     let terms = region.terms(&cancelled, None).await;
-    assert_eq!(terms.next_period, None);
+    assert_eq!(terms.next, None);
     let saved = acme.save_invoice(&draft(&terms, 1, "2026-03-01T00:00:00Z"), &by()).await.expect("saved");
     acme.issue_invoice(&saved.invoice.id, instant("2026-03-01T00:00:00Z"), &by()).await.expect("issued");
     let ended = acme.subscription(&made.id).await.expect("asked").expect("there");

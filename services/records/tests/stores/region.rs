@@ -3,7 +3,7 @@
 use meridian_billing::{
     catalogue::{MeterSpec, PlanSpec, TenantSpec},
     ids::{MeterName, PlanName, TenantId},
-    invoice::{Computation, MeterUsage},
+    invoice::{Computation, PriceUsage},
 };
 use meridian_records::{
     ApiKeyHash, By, InvoiceDraft, PeriodTerms, PostgresOptions, Records, Scope, Source, Subscription,
@@ -178,13 +178,9 @@ impl Region {
 
 /// The invoice of that period for that many calls, counted up to `stored_before`.
 pub fn draft(terms: &PeriodTerms, calls: i64, stored_before: &str) -> InvoiceDraft {
-    let usage = MeterUsage {
-        quantity: meridian_billing::decimal::Quantity::from_integer(calls),
-        events: calls as u64,
-        meter_version: 1,
-        unit: None,
-    };
-    let usage = [(MeterName::new("api-calls").expect("a name"), usage)].into();
-    let input = terms.invoice_input(usage, stored_before.parse().expect("an instant"));
+    let quantity = meridian_billing::decimal::Quantity::from_integer(calls);
+    let metered = terms.metered().expect("a plan");
+    let usage = metered.iter().map(|price| PriceUsage::total(price, quantity, calls as u64, 1)).collect();
+    let input = terms.invoice_input(usage, stored_before.parse().expect("an instant")).expect("an input");
     InvoiceDraft::of(&Computation::of(input).expect("it computes"), terms)
 }

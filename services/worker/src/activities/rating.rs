@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use meridian_billing::{
-    catalogue::AggregationKind,
-    decimal::{Decimal, Quantity},
+    decimal::Quantity,
     ids::{MeterName, SubscriptionId, TenantId},
-    invoice::{Computation, MeterUsage},
+    invoice::{Computation, PriceUsage},
+    meter::FinishError,
 };
 use meridian_records::{By, Invoice, InvoiceDraft, MeterRow, PeriodTerms, SaveOutcome, Scope, TenantRecords};
-use meridian_usage_store::{PeriodKey, PeriodQuery, UsageTotal};
+use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageQuery};
 
 use super::BillingActivities;
 use crate::{
@@ -51,13 +51,13 @@ pub(super) async fn aggregate_usage(
     let metered = metered(with, &terms, asked.stored_before_us).await?;
     let totals: Vec<_> = metered
         .iter()
-        .map(|(meter, usage)| meridian_records::AggregatedUsage {
+        .map(|(meter, quantity, events)| meridian_records::AggregatedUsage {
             customer_id: terms.customer.id.clone(),
             meter_id: meter.id.clone(),
             period_start: terms.period.start,
             period_end: terms.period.end,
-            quantity: usage.quantity,
-            events: i64::try_from(usage.events).unwrap_or(i64::MAX),
+            quantity: *quantity,
+            events: i64::try_from(*events).unwrap_or(i64::MAX),
             stored_before,
         })
         .collect();
@@ -70,9 +70,8 @@ pub(super) async fn rate_period(
     asked: PeriodAsOf,
 ) -> Result<ClosedPeriod, StepError> {
     let terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
-    let metered = metered(with, &terms, asked.stored_before_us).await?;
-    let usage = metered.into_iter().map(|(meter, usage)| (meter.name.clone(), usage)).collect();
-    let input = terms.invoice_input(usage, instant(asked.stored_before_us)?);
+    let usage = price_usage(with, &terms, asked.stored_before_us).await?;
+    let input = terms.invoice_input(usage, instant(asked.stored_before_us)?)?;
     let computation = Computation::of(input)?;
     let draft = InvoiceDraft::of(&computation, &terms);
     let saved = scoped(with, asked.tenant).save_invoice(&draft, &by("a billing period was closed")).await?;
@@ -106,55 +105,62 @@ async fn terms(
     Ok(scoped(with, tenant).period_terms(subscription, Some(instant(period_start_us)?)).await?)
 }
 
-/// What each meter of the plan counted, zero included: one question for all of them.
+/// What each metered price is told: one question for all that totals answer.
+async fn price_usage(
+    with: &BillingActivities,
+    terms: &PeriodTerms,
+    stored_before_us: i64,
+) -> Result<Vec<PriceUsage>, StepError> {
+    let query = PriceUsageQuery {
+        tenant: terms.subscription.tenant.as_str(),
+        customer: terms.subscription.customer.as_str(),
+        time_zone: &terms.subscription.time_zone,
+        metered: &terms.metered()?,
+        meters: &terms.meters(),
+        stored_before_us: Some(stored_before_us),
+    };
+    Ok(with.usage.price_usage(&query).await?)
+}
+
+/// What each meter of the plan came to, zero included: all of them asked at once.
 async fn metered(
     with: &BillingActivities,
     terms: &PeriodTerms,
     stored_before_us: i64,
-) -> Result<Vec<(MeterRow, MeterUsage)>, StepError> {
+) -> Result<Vec<(MeterRow, Quantity, u64)>, StepError> {
     // Several prices may count the same meter.
     let meters: BTreeMap<MeterName, &MeterRow> =
         terms.charges.iter().map(|(charge, meter)| (charge.meter.clone(), meter)).collect();
-    let keys = meters.keys().map(|meter| PeriodKey {
+    let key = |(name, meter): (&MeterName, &&MeterRow)| MeteredKey {
         tenant: terms.subscription.tenant.to_string(),
         customer: terms.subscription.customer.to_string(),
-        meter: meter.to_string(),
-        start_us: terms.period.start.as_microsecond(),
-        end_us: terms.period.end.as_microsecond(),
-    });
-    let query = PeriodQuery { keys: keys.collect(), stored_before_us: Some(stored_before_us) };
-    if query.keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let totals = with.usage.period_usage(&query).await?;
+        meter: name.to_string(),
+        spec: meter.spec.clone(),
+        period: terms.period,
+    };
+    let keys: Vec<MeteredKey> = meters.iter().map(key).collect();
+    let metered = with.usage.metered_usage(&keys, Some(stored_before_us)).await?;
     meters
         .into_values()
-        .zip(totals)
-        .map(|(meter, total)| {
-            let usage = MeterUsage {
-                quantity: quantity(meter, &total)?,
-                events: total.events,
-                meter_version: meter.version,
-                unit: meter.spec.unit.clone(),
-            };
-            Ok((meter.clone(), usage))
+        .zip(metered)
+        .map(|(meter, MeteredUsage { events, quantity })| {
+            Ok((meter.clone(), rateable(meter, quantity)?, events))
         })
         .collect()
 }
 
-/// The total that the meter's aggregation means.
-fn quantity(meter: &MeterRow, total: &UsageTotal) -> Result<Quantity, StepError> {
-    let counted = |count: u64| Decimal::from_units(i128::from(count) * Decimal::ONE.units()).ok();
-    let quantity = match meter.spec.aggregation {
-        AggregationKind::Count => counted(total.events),
-        AggregationKind::Sum => total.sum,
-        AggregationKind::Max => Some(total.max.unwrap_or(Decimal::ZERO)),
-        AggregationKind::UniqueCount => counted(total.unique),
-    };
-    quantity.map(Quantity).ok_or_else(|| {
-        let error =
-            anyhow!("the usage of meter {} has more than 20 digits before the decimal point", meter.name);
-        StepError::permanent("UsageTooLarge", error)
+/// Usage that no quantity says stops the period with a name for what is wrong: it is never billed as something else.
+fn rateable(meter: &MeterRow, quantity: Result<Quantity, FinishError>) -> Result<Quantity, StepError> {
+    quantity.map_err(|error| {
+        let kind = match &error {
+            FinishError::Overflow(_) => "UsageTooLarge",
+            FinishError::BelowZero { .. } => "UsageBelowZero",
+            FinishError::OtherAggregation { .. }
+            | FinishError::NoPercentile
+            | FinishError::EmptyWindow
+            | FinishError::OutsideWindow { .. } => "UsageUnreadable",
+        };
+        StepError::permanent(kind, anyhow!("the usage of meter {}: {error}", meter.name))
     })
 }
 

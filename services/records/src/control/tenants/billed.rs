@@ -4,6 +4,7 @@ use jiff::{Timestamp, civil::Time};
 use meridian_billing::{
     ids::{CustomerKey, PlanName, SubscriptionId},
     period::{self, Anchor},
+    subscription::CustomTerms,
 };
 use serde_json::json;
 use sqlx::{Postgres, Transaction, types::Uuid};
@@ -119,6 +120,7 @@ async fn subscribe(
         starts_at: billed_until.map_or(starts_at, |end| end.0.max(starts_at)),
         ends_at: None,
         next_period: None,
+        terms: CustomTerms::default(),
         managed_by: ManagedBy::Kubernetes,
         created_at: Timestamp::UNIX_EPOCH,
     };
