@@ -10,7 +10,7 @@ use meridian_billing::{
     ids::{CouponName, CustomerKey, InvoiceId, PlanName, SubscriptionId, TenantId},
     invoice::{
         self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineRole,
-        PlanTerms, PriceUsage, burnable,
+        PlanTerms, PriceUsage, burnable, charged_ahead,
     },
     ledger::{Balance, BurnRequest, Debt, Ledger, materialise},
     period::Period,
@@ -108,15 +108,14 @@ struct Course<'a> {
     subscription: Option<&'a SubscriptionSpec>,
     ledger: Ledger,
     plans_before: Vec<PlanName>,
-    /// What was charged in advance, with the period that it was for.
-    advance: Vec<(Period, AdvanceCharge)>,
+    /// What was charged in advance for the next period.
+    advance: Vec<AdvanceCharge>,
 }
 
 /// What earlier invoices of the same period did.
 #[derive(Default)]
 struct OnTheWay {
     usage: Option<Vec<PriceUsage>>,
-    amount: Amount,
     /// What coupons of a fixed amount gave already.
     given: BTreeMap<CouponName, Amount>,
     invoices: usize,
@@ -152,7 +151,7 @@ impl<'a> Course<'a> {
         let mut made = Vec::new();
         for at in self.thresholds(known, index, billed)? {
             let usage = known.of_period(&billed.segments, Some(at))?;
-            let invoice =
+            let (_, invoice) =
                 self.invoice(known, index, billed, InvoiceKind::Progressive, usage.clone(), &mut way)?;
             way.usage = Some(usage);
             made.push(Simulated {
@@ -162,8 +161,8 @@ impl<'a> Course<'a> {
             });
         }
         let usage = known.of_period(&billed.segments, None)?;
-        let invoice = self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut way)?;
-        self.remember(billed, &invoice)?;
+        let (input, invoice) = self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut way)?;
+        self.remember(billed, &input)?;
         made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
         Ok(made)
     }
@@ -208,7 +207,7 @@ impl<'a> Course<'a> {
         kind: InvoiceKind,
         mut usage: Vec<PriceUsage>,
         way: &mut OnTheWay,
-    ) -> Result<ComputedInvoice, SimulateError> {
+    ) -> Result<(InvoiceInput, ComputedInvoice), SimulateError> {
         if let Some(before) = &way.usage {
             for (usage, before) in usage.iter_mut().zip(before) {
                 usage.billed_before = Some(before.usage.clone());
@@ -225,8 +224,7 @@ impl<'a> Course<'a> {
             let given = way.given.entry(name).or_default();
             *given = given.checked_sub(line.amount).map_err(|error| in_grants(&error))?;
         }
-        way.amount = way.amount.checked_add(invoice.subtotal).map_err(|error| in_grants(&error))?;
-        Ok(invoice)
+        Ok((input, invoice))
     }
 
     /// A fixed amount is given once a period, however many invoices the period has.
@@ -272,7 +270,6 @@ impl<'a> Course<'a> {
         usage: Vec<PriceUsage>,
     ) -> Result<InvoiceInput, SimulateError> {
         let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
-        let advance = self.advance.iter().filter(|(period, _)| billed.period.contains(period.start));
         Ok(InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: 1,
@@ -284,7 +281,7 @@ impl<'a> Course<'a> {
             kind,
             segments: billed.segments.clone(),
             plans_before: self.plans_before.clone(),
-            charged_in_advance: advance.map(|(_, charge)| charge.clone()).collect(),
+            charged_in_advance: self.advance.clone(),
             next: billed.next.clone(),
             stored_before: billed.period.end,
             usage,
@@ -304,7 +301,7 @@ impl<'a> Course<'a> {
     }
 
     /// What the next period must know of this one.
-    fn remember(&mut self, billed: &BilledPeriod, invoice: &ComputedInvoice) -> Result<(), SimulateError> {
+    fn remember(&mut self, billed: &BilledPeriod, input: &InvoiceInput) -> Result<(), SimulateError> {
         if let Some(last) = billed.segments.last() {
             // A plan that was paused from its beginning has charged nothing yet, a set-up fee neither.
             let held = |name: &PlanName| {
@@ -318,27 +315,7 @@ impl<'a> Course<'a> {
                 std::iter::once(&last.terms.plan).chain(&last.terms.add_ons).map(|plan| plan.name.clone());
             self.plans_before = plans.filter(|name| held(name) || self.plans_before.contains(name)).collect();
         }
-        self.advance.clear();
-        for line in &invoice.lines {
-            let Some(plan) = line.plan.as_ref().filter(|_| line.period.start >= billed.period.end) else {
-                continue;
-            };
-            let known = self
-                .advance
-                .iter_mut()
-                .find(|(_, charge)| charge.plan == *plan && charge.price == line.price);
-            match known {
-                Some((_, charge)) => {
-                    charge.amount =
-                        charge.amount.checked_add(line.amount).map_err(|error| in_grants(&error))?;
-                }
-                None => {
-                    let charge =
-                        AdvanceCharge { plan: plan.clone(), price: line.price.clone(), amount: line.amount };
-                    self.advance.push((line.period, charge));
-                }
-            }
-        }
+        self.advance = charged_ahead(input).map_err(|error| in_plan(input, &error))?;
         Ok(())
     }
 }
