@@ -116,12 +116,6 @@ fn trace(price: &PriceSpec, model: PriceModel<'_>, usage: &Usage) -> Result<Vec<
         (PriceModel::Percentage(percentage), _) if percentage.looks_at_transactions() => {
             Err(wrong("transactions"))
         }
-        (_, Usage::Buckets(buckets)) if price.bucket.is_some() => {
-            buckets.iter().map(|bucket| priced_bucket(price, model, bucket)).collect()
-        }
-        (_, Usage::Total(_) | Usage::Groups(_) | Usage::Transactions(_)) if price.bucket.is_some() => {
-            Err(wrong("buckets"))
-        }
         (
             PriceModel::PerUnit(_)
             | PriceModel::Package(_)
@@ -130,18 +124,15 @@ fn trace(price: &PriceSpec, model: PriceModel<'_>, usage: &Usage) -> Result<Vec<
             | PriceModel::Percentage(_)
             | PriceModel::GraduatedPercentage(_)
             | PriceModel::Dynamic(_),
-            Usage::Total(quantity),
-        ) => priced_quantity(price, model, *quantity),
-        (
-            PriceModel::PerUnit(_)
-            | PriceModel::Package(_)
-            | PriceModel::Graduated(_)
-            | PriceModel::Volume(_)
-            | PriceModel::Percentage(_)
-            | PriceModel::GraduatedPercentage(_)
-            | PriceModel::Dynamic(_),
-            Usage::Buckets(_) | Usage::Groups(_) | Usage::Transactions(_),
-        ) => Err(wrong("a total")),
+            usage,
+        ) => match (&price.bucket, usage) {
+            (Some(_), Usage::Buckets(buckets)) => {
+                buckets.iter().map(|bucket| priced_bucket(price, model, bucket)).collect()
+            }
+            (Some(_), Usage::Total(_) | Usage::Groups(_) | Usage::Transactions(_)) => Err(wrong("buckets")),
+            (None, Usage::Total(quantity)) => priced_quantity(price, model, *quantity),
+            (None, Usage::Buckets(_) | Usage::Groups(_) | Usage::Transactions(_)) => Err(wrong("a total")),
+        },
     }
 }
 

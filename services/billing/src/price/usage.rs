@@ -70,32 +70,20 @@ pub struct TransactionRun {
 impl UsageShape {
     /// What this price asks for; none for a flat price.
     pub fn of(price: &PriceSpec) -> Result<Option<Self>, SpecError> {
-        let shape = match (price.model()?, &price.bucket) {
-            (PriceModel::Flat(_), _) => return Ok(None),
-            (PriceModel::Matrix(matrix), _) => Self::Groups { dimensions: matrix.dimensions.clone() },
-            (PriceModel::Percentage(percentage), _) if percentage.looks_at_transactions() => {
-                Self::Transactions
-            }
-            (
-                PriceModel::PerUnit(_)
-                | PriceModel::Package(_)
-                | PriceModel::Graduated(_)
-                | PriceModel::Volume(_)
-                | PriceModel::Percentage(_)
-                | PriceModel::GraduatedPercentage(_)
-                | PriceModel::Dynamic(_),
-                Some(bucket),
-            ) => Self::Buckets { size: bucket.size, group_by: bucket.group_by.clone() },
-            (
-                PriceModel::PerUnit(_)
-                | PriceModel::Package(_)
-                | PriceModel::Graduated(_)
-                | PriceModel::Volume(_)
-                | PriceModel::Percentage(_)
-                | PriceModel::GraduatedPercentage(_)
-                | PriceModel::Dynamic(_),
-                None,
-            ) => Self::Total,
+        let shape = match price.model()? {
+            PriceModel::Flat(_) => return Ok(None),
+            PriceModel::Matrix(matrix) => Self::Groups { dimensions: matrix.dimensions.clone() },
+            PriceModel::Percentage(percentage) if percentage.looks_at_transactions() => Self::Transactions,
+            PriceModel::PerUnit(_)
+            | PriceModel::Package(_)
+            | PriceModel::Graduated(_)
+            | PriceModel::Volume(_)
+            | PriceModel::Percentage(_)
+            | PriceModel::GraduatedPercentage(_)
+            | PriceModel::Dynamic(_) => match &price.bucket {
+                Some(bucket) => Self::Buckets { size: bucket.size, group_by: bucket.group_by.clone() },
+                None => Self::Total,
+            },
         };
         Ok(Some(shape))
     }
