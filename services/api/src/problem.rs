@@ -40,6 +40,8 @@ pub enum Code {
     PeriodNotOver,
     /// Nothing is left to bill.
     NothingToBill,
+    /// What is billed, or has taken effect, does not change any more.
+    AlreadyBilled,
     /// The Idempotency-Key was used for another request.
     IdempotencyKeyReused,
     /// The first request with this Idempotency-Key is still running.
@@ -203,13 +205,32 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::NoSuchPlan(_) => Self::invalid("plan", detail),
             SubscriptionError::NothingToBill => Self::conflict(Code::NothingToBill, detail),
             SubscriptionError::NoSuchPeriod(_) => Self::invalid("period_start", detail),
-            SubscriptionError::Terms(error) => Self::invalid(format!("terms.{}", error.field), error.detail),
+            SubscriptionError::Terms(error) => {
+                Self::invalid(field_of_subscription(&error.field), error.detail)
+            }
+            SubscriptionError::Timeline(error) => Self::invalid("terms", error.to_string()),
+            SubscriptionError::AlreadyBilled { .. } | SubscriptionError::ChangeInForce(_) => {
+                Self::conflict(Code::AlreadyBilled, detail).field("at")
+            }
+            SubscriptionError::ChargedAhead { .. } => Self::conflict(Code::AlreadyBilled, detail).field("at"),
+            SubscriptionError::NoSuchChange(_) => Self::not_found("change").field("at"),
             SubscriptionError::Unbillable(_) => Self::internal(&error),
             SubscriptionError::ManagedByKubernetes => Self::conflict(Code::ManagedByKubernetes, detail),
             SubscriptionError::EndsBeforeStart => Self::invalid("ends_at", detail),
             SubscriptionError::Period(_) => Self::invalid("time_zone", detail),
             SubscriptionError::Store(error) => error.into(),
         }
+    }
+}
+
+/// The request's field for what the engine names by its own.
+fn field_of_subscription(field: &str) -> String {
+    match field {
+        "start" => "starts_at".to_owned(),
+        "end" => "ends_at".to_owned(),
+        "timeZone" => "time_zone".to_owned(),
+        "planRef" | "planRef.name" => "plan".to_owned(),
+        own => format!("terms.{own}"),
     }
 }
 

@@ -63,7 +63,7 @@ pub use page::{Listed, Page};
 pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;
 pub use subscriptions::{
-    DuePeriod, ManagedBy, NewSubscription, PeriodBefore, PeriodTerms, PlanVersion, Subscription,
+    CancelAt, ChargedAhead, DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription,
     SubscriptionError, SubscriptionState,
 };
 pub use usage_totals::AggregatedUsage;

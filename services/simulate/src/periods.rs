@@ -27,6 +27,8 @@ const PERIODS_MAX: usize = 1000;
 pub struct BilledPeriod {
     pub period: Period,
     pub segments: Vec<BilledSegment>,
+    /// What was charged once was charged with these.
+    pub plans_before: Vec<PlanName>,
     pub next: Option<NextTerms>,
     /// Whether its invoice was asked for; those before it are computed all the same, because credits and advance charges
     /// go from period to period.
@@ -116,7 +118,7 @@ fn with_terms(
     billed: BillingPeriod,
     only: Option<Period>,
 ) -> Result<BilledPeriod, SimulateError> {
-    let BillingPeriod { period, scheduled: _, segments, first: _, next } = billed;
+    let BillingPeriod { period, scheduled: _, segments, first: _, plans_before, next } = billed;
     let segments = segments
         .into_iter()
         .map(|segment| {
@@ -138,7 +140,7 @@ fn with_terms(
         None => None,
     };
     let shown = only.is_none_or(|only| only.start <= period.start && period.end <= only.end);
-    Ok(BilledPeriod { period, segments, next, shown })
+    Ok(BilledPeriod { period, segments, plans_before, next, shown })
 }
 
 fn terms_of(catalogue: &Catalogue, segment: &Segment) -> Result<Terms, SimulateError> {
@@ -182,6 +184,7 @@ fn in_a_row(catalogue: &Catalogue, periods: &[Period], after: Option<Period>) ->
                 share: Share::WHOLE,
                 state: SegmentState::Active,
             }],
+            plans_before: if *period == periods[0] { Vec::new() } else { vec![catalogue.plan.clone()] },
             next: next.map(|period| NextTerms { period, terms: terms.clone(), share: Share::WHOLE }),
             shown: true,
         })

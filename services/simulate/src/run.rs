@@ -1,20 +1,20 @@
 //! Period after period becomes its invoices; what one leaves to the next (advance charges, credits, coupons) goes with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use meridian_billing::{
     ENGINE_VERSION,
     catalogue::{Billed, ResetPolicy},
     decimal::Amount,
-    ids::{CouponName, CustomerKey, InvoiceId, PlanName, SubscriptionId, TenantId},
+    ids::{CustomerKey, InvoiceId, SubscriptionId, TenantId},
     invoice::{
-        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineRole,
-        PlanTerms, PriceUsage, burnable, charged_ahead,
+        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind,
+        PriceUsage, Progress, burnable, charged_ahead, usage_amount,
     },
     ledger::{Balance, BurnRequest, Debt, Ledger, materialise},
     period::Period,
-    subscription::{SegmentState, SubscriptionSpec, ZeroInvoices},
+    subscription::{SubscriptionSpec, ZeroInvoices, next_threshold},
 };
 
 use crate::{
@@ -107,18 +107,8 @@ fn outside(catalogue: &Catalogue, usage: &[MeterUsage], periods: &[BilledPeriod]
 struct Course<'a> {
     subscription: Option<&'a SubscriptionSpec>,
     ledger: Ledger,
-    plans_before: Vec<PlanName>,
     /// What was charged in advance for the next period.
     advance: Vec<AdvanceCharge>,
-}
-
-/// What earlier invoices of the same period did.
-#[derive(Default)]
-struct OnTheWay {
-    usage: Option<Vec<PriceUsage>>,
-    /// What coupons of a fixed amount gave already.
-    given: BTreeMap<CouponName, Amount>,
-    invoices: usize,
 }
 
 impl<'a> Course<'a> {
@@ -133,7 +123,7 @@ impl<'a> Course<'a> {
                 ledger.issue(grant).map_err(|error| in_grants(&error))?;
             }
         }
-        Ok(Self { subscription, ledger, plans_before: Vec::new(), advance: Vec::new() })
+        Ok(Self { subscription, ledger, advance: Vec::new() })
     }
 
     fn skips_zero(&self) -> bool {
@@ -147,13 +137,12 @@ impl<'a> Course<'a> {
         index: usize,
         billed: &BilledPeriod,
     ) -> Result<Vec<Simulated>, SimulateError> {
-        let mut way = OnTheWay::default();
+        let mut progress = Progress::default();
         let mut made = Vec::new();
         for at in self.thresholds(known, index, billed)? {
             let usage = known.of_period(&billed.segments, Some(at))?;
             let (_, invoice) =
-                self.invoice(known, index, billed, InvoiceKind::Progressive, usage.clone(), &mut way)?;
-            way.usage = Some(usage);
+                self.invoice(known, index, billed, InvoiceKind::Progressive, usage, &mut progress)?;
             made.push(Simulated {
                 period: Period { start: billed.period.start, end: at },
                 kind: InvoiceKind::Progressive,
@@ -161,8 +150,9 @@ impl<'a> Course<'a> {
             });
         }
         let usage = known.of_period(&billed.segments, None)?;
-        let (input, invoice) = self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut way)?;
-        self.remember(billed, &input)?;
+        let (input, invoice) =
+            self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut progress)?;
+        self.advance = charged_ahead(&input).map_err(|error| in_plan(&input, &error))?;
         made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
         Ok(made)
     }
@@ -187,10 +177,9 @@ impl<'a> Course<'a> {
                 break;
             }
             let usage = known.of_period(&billed.segments, Some(at))?;
-            let mut input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
-            input.adjustments = Adjustments::default();
-            let amount = computed(&input)?.total;
-            let next = subscription.next_threshold(before).map_err(|error| in_grants(&error))?;
+            let input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
+            let amount = usage_amount(&input).map_err(|error| in_plan(&input, &error))?;
+            let next = next_threshold(&subscription.thresholds, before).map_err(|error| in_grants(&error))?;
             if next.is_some_and(|next| amount >= next) {
                 reached.push(at);
                 before = amount;
@@ -205,37 +194,15 @@ impl<'a> Course<'a> {
         index: usize,
         billed: &BilledPeriod,
         kind: InvoiceKind,
-        mut usage: Vec<PriceUsage>,
-        way: &mut OnTheWay,
+        usage: Vec<PriceUsage>,
+        progress: &mut Progress,
     ) -> Result<(InvoiceInput, ComputedInvoice), SimulateError> {
-        if let Some(before) = &way.usage {
-            for (usage, before) in usage.iter_mut().zip(before) {
-                usage.billed_before = Some(before.usage.clone());
-            }
-        }
         let mut input = self.input(known, index, billed, kind, usage)?;
-        self.take_off_given(&mut input, way)?;
-        way.invoices += 1;
-        self.burn(&mut input, format!("{index}-{}", way.invoices))?;
+        progress.take_off(&mut input).map_err(|error| in_plan(&input, &error))?;
+        self.burn(&mut input, format!("{index}-{}", progress.invoices() + 1))?;
         let invoice = computed(&input)?;
-        for line in invoice.lines.iter().filter(|line| line.role == LineRole::Discount && line.plan.is_none())
-        {
-            let name = CouponName::new(line.price.as_str()).map_err(|error| in_grants(&error))?;
-            let given = way.given.entry(name).or_default();
-            *given = given.checked_sub(line.amount).map_err(|error| in_grants(&error))?;
-        }
+        progress.add(&input, &invoice).map_err(|error| in_plan(&input, &error))?;
         Ok((input, invoice))
-    }
-
-    /// A fixed amount is given once a period, however many invoices the period has.
-    fn take_off_given(&self, input: &mut InvoiceInput, way: &OnTheWay) -> Result<(), SimulateError> {
-        for coupon in &mut input.adjustments.coupons {
-            if let (Some(amount), Some(given)) = (&mut coupon.amount, way.given.get(&coupon.name)) {
-                *amount = amount.checked_sub(*given).map_err(|error| in_grants(&error))?;
-            }
-        }
-        input.adjustments.coupons.retain(|coupon| coupon.amount.is_none_or(|amount| amount > Amount::ZERO));
-        Ok(())
     }
 
     fn burn(&mut self, input: &mut InvoiceInput, id: String) -> Result<(), SimulateError> {
@@ -280,7 +247,7 @@ impl<'a> Course<'a> {
             period: billed.period,
             kind,
             segments: billed.segments.clone(),
-            plans_before: self.plans_before.clone(),
+            plans_before: billed.plans_before.clone(),
             charged_in_advance: self.advance.clone(),
             next: billed.next.clone(),
             stored_before: billed.period.end,
@@ -298,25 +265,6 @@ impl<'a> Course<'a> {
             tax_rates: subscription.tax_rates.clone(),
             tax_rounding: subscription.tax_rounding,
         }
-    }
-
-    /// What the next period must know of this one.
-    fn remember(&mut self, billed: &BilledPeriod, input: &InvoiceInput) -> Result<(), SimulateError> {
-        if let Some(last) = billed.segments.last() {
-            // A plan that was paused from its beginning has charged nothing yet, a set-up fee neither.
-            let held = |name: &PlanName| {
-                let of_plan = |plan: &PlanTerms| plan.name == *name;
-                let mut active =
-                    billed.segments.iter().filter(|segment| segment.state == SegmentState::Active);
-                active
-                    .any(|segment| of_plan(&segment.terms.plan) || segment.terms.add_ons.iter().any(of_plan))
-            };
-            let plans =
-                std::iter::once(&last.terms.plan).chain(&last.terms.add_ons).map(|plan| plan.name.clone());
-            self.plans_before = plans.filter(|name| held(name) || self.plans_before.contains(name)).collect();
-        }
-        self.advance = charged_ahead(input).map_err(|error| in_plan(input, &error))?;
-        Ok(())
     }
 }
 

@@ -83,6 +83,11 @@ impl From<SubscriptionError> for StepError {
             | SubscriptionError::EndsBeforeStart
             | SubscriptionError::Terms(_)
             | SubscriptionError::Unbillable(_)
+            | SubscriptionError::AlreadyBilled { .. }
+            | SubscriptionError::ChargedAhead { .. }
+            | SubscriptionError::NoSuchChange(_)
+            | SubscriptionError::ChangeInForce(_)
+            | SubscriptionError::Timeline(_)
             | SubscriptionError::Period(_) => "SubscriptionNotBillable",
         };
         Self::permanent(code, error)

@@ -52,6 +52,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(customers::get, customers::update, customers::archive))
         .routes(routes!(subscriptions::list, subscriptions::create))
         .routes(routes!(subscriptions::get, subscriptions::cancel))
+        .routes(routes!(subscriptions::change, subscriptions::withdraw_change))
         .routes(routes!(subscriptions::close))
         .routes(routes!(billing_runs::get))
         .routes(routes!(usage::get))

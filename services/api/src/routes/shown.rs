@@ -11,6 +11,12 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 
+/// The current instant in whole microseconds, the unit of every time that is kept.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
 pub(super) fn instant(at: Timestamp) -> String {
     at.to_string()
 }

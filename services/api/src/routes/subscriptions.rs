@@ -6,8 +6,11 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use meridian_billing::{ids::PlanName, period::Anchor, subscription::CustomTerms};
-use meridian_records::{NewSubscription, Subscription as Record};
+use meridian_billing::{
+    ids::PlanName,
+    subscription::{BillingAnchor, ChangeSpec, CustomTerms},
+};
+use meridian_records::{CancelAt, NewSubscription, Subscription as Record};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -32,6 +35,7 @@ pub(crate) struct Subscription {
     customer_id: String,
     /// The customer's key; empty is the tenant itself.
     customer: String,
+    /// The plan that it began with; `terms.changes` has those that follow.
     #[schema(example = "starter")]
     plan: String,
     /// `active`, `cancelled` (it ends at `ends_at`, and is billed until then) or `ended`.
@@ -42,8 +46,8 @@ pub(crate) struct Subscription {
     ends_at: Option<String>,
     /// The first period without an issued invoice; null when nothing is left to bill.
     next_period: Option<PeriodBounds>,
-    /// What it has of its own beside the plan: `quantities`, `overrides`, `coupons`, `taxRates`, `taxRounding`, as in a
-    /// Subscription document of `meridian simulate`.
+    /// What it has of its own beside the plan: `trial`, `quantities`, `addOns`, `proration`, `changes`, `overrides`, `coupons`,
+    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, as in a Subscription document of `meridian simulate`.
     #[schema(value_type = Object)]
     terms: CustomTerms,
     /// `api`, or `kubernetes` for what the operator keeps and this API leaves alone.
@@ -67,7 +71,7 @@ pub(crate) enum AnchorKind {
     /// On the calendar: the 1st of the month. The first period may be short.
     #[default]
     Calendar,
-    /// On the day and time of the start.
+    /// On the day and time of the start, or of the trial's end.
     Start,
 }
 
@@ -90,8 +94,8 @@ pub(crate) struct CreateSubscription {
     /// IANA name; the default is the customer's.
     #[serde(default)]
     time_zone: Option<String>,
-    /// What it has of its own beside the plan: `quantities`, `overrides`, `coupons`, `taxRates`, `taxRounding`, as in a
-    /// Subscription document of `meridian simulate`.
+    /// What it has of its own beside the plan: `trial`, `quantities`, `addOns`, `proration`, `changes`, `overrides`, `coupons`,
+    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, as in a Subscription document of `meridian simulate`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     terms: Option<Value>,
@@ -110,6 +114,26 @@ pub(crate) struct Cancellation {
     /// RFC 3339; the default is now. Usage until then is billed.
     #[param(value_type = Option<String>)]
     at: Option<Timestamp>,
+    /// Whether it ends then, or with the period that `at` lies in.
+    #[serde(default)]
+    #[param(inline)]
+    when: CancelWhen,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CancelWhen {
+    #[default]
+    AtOnce,
+    PeriodEnd,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ScheduledAt {
+    /// RFC 3339: when the change was to take effect.
+    #[param(value_type = String)]
+    at: Timestamp,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -197,9 +221,50 @@ pub(crate) async fn cancel(
     Parameters(cancellation): Parameters<Cancellation>,
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
-    let at = cancellation.at.unwrap_or_else(Timestamp::now);
+    let at = cancellation.at.unwrap_or_else(shown::now);
+    let at = match cancellation.when {
+        CancelWhen::AtOnce => CancelAt::Instant(at),
+        CancelWhen::PeriodEnd => CancelAt::PeriodEnd(at),
+    };
     let by = caller.by("DELETE /v1/subscriptions");
     Ok(Json(show(caller.records(&app).cancel_subscription(&id, at, &by).await?)))
+}
+
+/// Changes a running subscription: `planRef`, `quantities`, `addOns`, `pause` or `resume`, at `at` (default now) or, with
+/// `when: NextPeriod`, from the next period on. As in a Subscription document of `meridian simulate`. Time that is billed does
+/// not change any more; the part of a period is prorated, and what was charged in advance is settled by its invoice.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription_id}/changes", tag = "Subscriptions",
+    operation_id = "changeSubscription", params(("subscription_id" = String, Path, description = "sub_…")),
+    request_body(content = Object, example = json!({"planRef": {"name": "pro"}, "when": "NextPeriod"})),
+    responses((status = 200, body = Subscription)))]
+pub(crate) async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subscription_id): Path<String>,
+    Body(mut body): Body<Value>,
+) -> Result<Json<Subscription>, Problem> {
+    let id = shown::subscription_id(&subscription_id)?;
+    if let Some(fields) = body.as_object_mut().filter(|fields| !fields.contains_key("at")) {
+        fields.insert("at".to_owned(), Value::String(shown::now().to_string()));
+    }
+    let change = ChangeSpec::from_json(&body).map_err(|error| Problem::invalid(error.field, error.detail))?;
+    let by = caller.by("POST /v1/subscriptions/{id}/changes");
+    Ok(Json(show(caller.records(&app).change_subscription(&id, change, &by).await?)))
+}
+
+/// Takes back a change that has not taken effect yet.
+#[utoipa::path(delete, path = "/v1/subscriptions/{subscription_id}/changes", tag = "Subscriptions",
+    operation_id = "withdrawChange", params(("subscription_id" = String, Path, description = "sub_…"), ScheduledAt),
+    responses((status = 200, body = Subscription)))]
+pub(crate) async fn withdraw_change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subscription_id): Path<String>,
+    Parameters(ScheduledAt { at }): Parameters<ScheduledAt>,
+) -> Result<Json<Subscription>, Problem> {
+    let id = shown::subscription_id(&subscription_id)?;
+    let by = caller.by("DELETE /v1/subscriptions/{id}/changes");
+    Ok(Json(show(caller.records(&app).withdraw_change(&id, at, shown::now(), &by).await?)))
 }
 
 /// Closes a period that is over: waits until its usage is processed, rates it, and issues its invoice. A run that is under
@@ -254,15 +319,15 @@ impl CreateSubscription {
         if let Some(zone) = &self.time_zone {
             check_time_zone("time_zone", zone)?;
         }
-        let starts_at = self.starts_at.unwrap_or_else(Timestamp::now);
+        let starts_at = self.starts_at.unwrap_or_else(shown::now);
         let terms = match &self.terms {
             Some(terms) => CustomTerms::from_json(terms)
                 .map_err(|error| Problem::invalid(format!("terms.{}", error.field), error.detail))?,
             None => CustomTerms::default(),
         };
         let anchor = match self.anchor {
-            AnchorKind::Calendar => Anchor::Calendar,
-            AnchorKind::Start => Anchor::Start { at: starts_at },
+            AnchorKind::Calendar => BillingAnchor::Calendar,
+            AnchorKind::Start => BillingAnchor::Anniversary,
         };
         Ok(NewSubscription {
             customer_id,
@@ -285,8 +350,8 @@ fn show(subscription: Record) -> Subscription {
         status: subscription.state.as_str().to_owned(),
         time_zone: subscription.time_zone,
         anchor: match subscription.anchor {
-            Anchor::Calendar => AnchorKind::Calendar,
-            Anchor::Start { .. } => AnchorKind::Start,
+            BillingAnchor::Calendar => AnchorKind::Calendar,
+            BillingAnchor::Anniversary => AnchorKind::Start,
         },
         starts_at: shown::instant(subscription.starts_at),
         ends_at: subscription.ends_at.map(shown::instant),

@@ -22,6 +22,7 @@ mod flat;
 mod input;
 mod line;
 mod plan_bounds;
+mod progress;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -33,6 +34,7 @@ pub use input::{
     AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanTerms, PriceUsage, Terms,
 };
 pub use line::{Line, LineError, LineRole};
+pub use progress::{Progress, usage_amount};
 
 use std::ops::Range;
 

@@ -4,13 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{share::Share, terms::AddOn};
+use super::{
+    proration::Position,
+    share::Share,
+    terms::{AddOn, Terms},
+};
 use crate::{
     decimal::Quantity,
     ids::{PlanName, PriceName},
-    period::Period,
+    period::{Period, PeriodError},
 };
 
 /// One period as it is billed, by one invoice.
@@ -25,6 +30,8 @@ pub struct BillingPeriod {
     pub segments: Vec<Segment>,
     /// No invoice came before this period's.
     pub first: bool,
+    /// The plans that were in force when the period before ended: what is charged once was charged with them.
+    pub plans_before: Vec<PlanName>,
     /// None when the subscription ends with this period.
     pub next: Option<NextPeriod>,
 }
@@ -60,6 +67,30 @@ pub struct Segment {
 pub enum SegmentState {
     Active,
     Paused,
+}
+
+impl BillingPeriod {
+    /// The same period with its segments cut at these instants, as where a plan's next version begins to hold at once. Instants
+    /// that lie on no segment's inside cut nothing.
+    pub fn cut(self, at: &[Timestamp], terms: &Terms) -> Result<Self, PeriodError> {
+        let Self { period, scheduled, segments, first, plans_before, next } = self;
+        let mut cut = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let inside = |at: &&Timestamp| segment.period.start < **at && **at < segment.period.end;
+            let mut ends: Vec<Timestamp> = at.iter().filter(inside).copied().collect();
+            ends.sort();
+            ends.dedup();
+            let mut start = segment.period.start;
+            for end in ends.into_iter().chain([segment.period.end]) {
+                let part = Period { start, end };
+                let position = if start == period.start { Position::First } else { Position::Later };
+                let share = terms.proration.share(&part, &scheduled, position, &terms.zone)?;
+                cut.push(Segment { period: part, share, ..segment.clone() });
+                start = end;
+            }
+        }
+        Ok(Self { period, scheduled, segments: cut, first, plans_before, next })
+    }
 }
 
 impl Segment {

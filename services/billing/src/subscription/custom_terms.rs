@@ -1,23 +1,39 @@
-//! What a subscription has of its own beside its plan: seats, other prices, coupons, taxes. The part of a Subscription document
-//! that moves no period, as the API takes it and the records keep it.
+//! What a subscription has of its own beside its plan and its time: trial, seats, add-ons, dated changes, other prices, coupons,
+//! taxes, thresholds. The API takes it as `terms` and the records keep it; in a Subscription document its fields stand among
+//! the others.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{OverrideSpec, QuantitySpec};
+use super::{
+    document::{ZeroInvoices, distinct},
+    overrides::OverrideSpec,
+    terms::{BillingAnchor, Proration},
+    terms_spec::{AddOnSpec, ChangeSpec, QuantitySpec, TermsSpec, TrialSpec},
+    threshold::{self, ThresholdSpec},
+};
 use crate::{
-    catalogue::{SpecError, SpecErrorCode},
+    catalogue::{NameRef, SpecError, SpecErrorCode},
     coupon::CouponSpec,
-    decimal::Quantity,
     ids::PriceName,
+    ledger::Overage,
     tax::{TaxRateSpec, TaxRounding},
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CustomTerms {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialSpec>,
     /// By how much the flat amount of a price is multiplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantities: Vec<QuantitySpec>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_ons: Vec<AddOnSpec>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proration: Proration,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<OverrideSpec>,
     /// In the order in which they apply; redeemed at the start.
@@ -27,10 +43,35 @@ pub struct CustomTerms {
     pub tax_rates: Vec<TaxRateSpec>,
     #[serde(default)]
     pub tax_rounding: TaxRounding,
+    /// What becomes of what no grant covers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overage: Overage,
+    /// Usage of a period is billed before its end whenever it reaches one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSpec>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub zero_invoices: ZeroInvoices,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What of a subscription is not its own terms, but decides its periods with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The plan's name.
+    pub plan: &'a str,
+    pub start: Timestamp,
+    pub end: Option<Timestamp>,
+    /// An IANA name.
+    pub time_zone: &'a str,
+    pub anchor: BillingAnchor,
 }
 
 impl CustomTerms {
-    /// Checks everything that the terms alone show, and names the field of the first mistake.
+    /// Checks everything that the terms alone show, and names the field of the first mistake. What depends on the
+    /// subscription's time is checked by [`CustomTerms::terms_spec`] and what it leads to.
     pub fn from_json(terms: &serde_json::Value) -> Result<Self, SpecError> {
         let terms: Self = crate::catalogue::read_shape(terms)?;
         terms.validate()?;
@@ -38,7 +79,20 @@ impl CustomTerms {
     }
 
     pub fn validate(&self) -> Result<(), SpecError> {
-        let Self { quantities, overrides, coupons, tax_rates, tax_rounding: _ } = self;
+        let Self {
+            trial: _,
+            quantities,
+            add_ons: _,
+            proration: _,
+            changes: _,
+            overrides,
+            coupons,
+            tax_rates,
+            tax_rounding: _,
+            overage: _,
+            thresholds,
+            zero_invoices: _,
+        } = self;
         for (index, taken) in quantities.iter().enumerate() {
             let below = |error: SpecError| error.below(&format!("quantities[{index}]"));
             if taken.quantity.is_negative() {
@@ -53,15 +107,43 @@ impl CustomTerms {
         for (index, rate) in tax_rates.iter().enumerate() {
             rate.validate().map_err(|error| error.below(&format!("taxRates[{index}]")))?;
         }
-        super::document::distinct("quantities", quantities.iter().map(|taken| taken.price.as_str()))?;
-        super::document::distinct("overrides", overrides.iter().map(|change| change.price.as_str()))?;
-        super::document::distinct("coupons", coupons.iter().map(|coupon| coupon.name.as_str()))?;
-        super::document::distinct("taxRates", tax_rates.iter().map(|rate| rate.name.as_str()))
+        distinct("quantities", quantities.iter().map(|taken| taken.price.as_str()))?;
+        distinct("overrides", overrides.iter().map(|change| change.price.as_str()))?;
+        distinct("coupons", coupons.iter().map(|coupon| coupon.name.as_str()))?;
+        distinct("taxRates", tax_rates.iter().map(|rate| rate.name.as_str()))?;
+        threshold::validate(thresholds)
     }
 
-    /// Quantities by price. The terms are valid.
-    pub fn quantities(&self) -> Result<std::collections::BTreeMap<PriceName, Quantity>, SpecError> {
-        self.quantities.iter().map(|taken| Ok((price_name(&taken.price)?, taken.quantity))).collect()
+    /// What decides the periods of a subscription of this frame.
+    pub fn terms_spec(&self, frame: Frame<'_>) -> TermsSpec {
+        let Frame { plan, start, end, time_zone, anchor } = frame;
+        TermsSpec {
+            plan_ref: NameRef { name: plan.to_owned() },
+            start,
+            end,
+            time_zone: time_zone.to_owned(),
+            anchor,
+            trial: self.trial.clone(),
+            quantities: self.quantities.clone(),
+            add_ons: self.add_ons.clone(),
+            proration: self.proration,
+            changes: self.changes.clone(),
+        }
+    }
+
+    /// Puts a change among the others: behind those of the same instant.
+    pub fn add_change(&mut self, change: ChangeSpec) {
+        let place = self.changes.partition_point(|known| known.at <= change.at);
+        self.changes.insert(place, change);
+    }
+
+    /// Every plan that is named beside the one that the subscription begins with.
+    pub fn plans_named(&self) -> impl Iterator<Item = &str> {
+        let of_changes = self.changes.iter().flat_map(|change| {
+            let add_ons = change.add_ons.iter().flatten().map(|add_on| add_on.plan_ref.name.as_str());
+            change.plan_ref.iter().map(|plan| plan.name.as_str()).chain(add_ons)
+        });
+        self.add_ons.iter().map(|add_on| add_on.plan_ref.name.as_str()).chain(of_changes)
     }
 }
 

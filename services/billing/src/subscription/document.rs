@@ -1,20 +1,21 @@
 //! A subscription as it is written down, all of it: in `simulate` files and on the API.
 //!
-//! [`SubscriptionSpec`] lists the fields of [`TermsSpec`] (when and what is billed) beside what adjusts its invoices. Nothing
-//! is decided here; the first mistake is named by its field.
+//! [`SubscriptionSpec`] lists the fields of [`CustomTerms`] beside the plan, the time and the grants, which on the API are the
+//! subscription's and the customer's own. Nothing is decided here; the first mistake is named by its field.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    custom_terms::{CustomTerms, Frame},
     overrides::OverrideSpec,
     terms::{BillingAnchor, Proration},
     terms_spec::{AddOnSpec, ChangeSpec, QuantitySpec, TermsSpec, TrialSpec},
+    threshold::ThresholdSpec,
 };
 use crate::{
     catalogue::{NameRef, SpecError, SpecErrorCode},
     coupon::CouponSpec,
-    decimal::Amount,
     ledger::{GrantSpec, Overage},
     tax::{TaxRateSpec, TaxRounding},
 };
@@ -72,16 +73,6 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-/// An amount of usage in a period, before discounts, credits and taxes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ThresholdSpec {
-    pub amount: Amount,
-    /// After the highest of the others: again and again, so far apart. At most one threshold recurs.
-    #[serde(default)]
-    pub recurring: bool,
-}
-
 /// What becomes of an invoice that asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum ZeroInvoices {
@@ -95,101 +86,56 @@ impl SubscriptionSpec {
     /// Checks everything that the document alone shows.
     pub fn validate(&self) -> Result<(), SpecError> {
         self.terms().validate()?;
-        for (index, coupon) in self.coupons.iter().enumerate() {
-            coupon.validate().map_err(|error| error.below(&format!("coupons[{index}]")))?;
-        }
-        for (index, rate) in self.tax_rates.iter().enumerate() {
-            rate.validate().map_err(|error| error.below(&format!("taxRates[{index}]")))?;
-        }
+        self.custom().validate()?;
         for (index, grant) in self.grants.iter().enumerate() {
             grant.validate().map_err(|error| error.below(&format!("grants[{index}]")))?;
         }
-        distinct("coupons", self.coupons.iter().map(|coupon| coupon.name.as_str()))?;
-        distinct("taxRates", self.tax_rates.iter().map(|rate| rate.name.as_str()))?;
-        distinct("grants", self.grants.iter().map(|grant| grant.name.as_str()))?;
-        distinct("overrides", self.overrides.iter().map(|change| change.price.as_str()))?;
-        self.validate_thresholds()
-    }
-
-    fn validate_thresholds(&self) -> Result<(), SpecError> {
-        if self.thresholds.len() > ADJUSTMENTS_MAX {
-            return Err(too_many("thresholds"));
-        }
-        let mut recurring = 0;
-        for (index, threshold) in self.thresholds.iter().enumerate() {
-            if threshold.amount <= Amount::ZERO {
-                let field = format!("thresholds[{index}].amount");
-                return Err(SpecError::new(field, SpecErrorCode::OutOfRange, "must be above zero"));
-            }
-            recurring += usize::from(threshold.recurring);
-            if recurring > 1 {
-                let field = format!("thresholds[{index}].recurring");
-                return Err(SpecError::new(
-                    field,
-                    SpecErrorCode::Conflicting,
-                    "one threshold recurs already",
-                ));
-            }
-        }
-        Ok(())
+        distinct("grants", self.grants.iter().map(|grant| grant.name.as_str()))
     }
 
     /// The part that decides periods.
     pub fn terms(&self) -> TermsSpec {
+        let Self { plan_ref, start, end, time_zone, anchor, .. } = self;
+        let frame = Frame { plan: &plan_ref.name, start: *start, end: *end, time_zone, anchor: *anchor };
+        self.custom().terms_spec(frame)
+    }
+
+    /// All that is the subscription's own beside its plan and its time.
+    pub fn custom(&self) -> CustomTerms {
         let Self {
-            plan_ref,
-            start,
-            end,
-            time_zone,
-            anchor,
+            plan_ref: _,
+            start: _,
+            end: _,
+            time_zone: _,
+            anchor: _,
             trial,
             quantities,
             add_ons,
             proration,
             changes,
-            overrides: _,
-            coupons: _,
-            tax_rates: _,
-            tax_rounding: _,
+            overrides,
+            coupons,
+            tax_rates,
+            tax_rounding,
             grants: _,
-            overage: _,
-            thresholds: _,
-            zero_invoices: _,
-        } = self;
-        TermsSpec {
-            plan_ref: plan_ref.clone(),
-            start: *start,
-            end: *end,
-            time_zone: time_zone.clone(),
-            anchor: *anchor,
-            trial: trial.clone(),
-            quantities: quantities.clone(),
-            add_ons: add_ons.clone(),
-            proration: *proration,
-            changes: changes.clone(),
+            overage,
+            thresholds,
+            zero_invoices,
+        } = self.clone();
+        CustomTerms {
+            trial,
+            quantities,
+            add_ons,
+            proration,
+            changes,
+            overrides,
+            coupons,
+            tax_rates,
+            tax_rounding,
+            overage,
+            thresholds,
+            zero_invoices,
         }
-    }
-
-    /// The amount of usage at which the next invoice within a period is due, after `billed` of it; none without thresholds.
-    pub fn next_threshold(&self, billed: Amount) -> Result<Option<Amount>, crate::decimal::Overflow> {
-        let mut fixed: Vec<Amount> = self
-            .thresholds
-            .iter()
-            .filter(|threshold| !threshold.recurring)
-            .map(|threshold| threshold.amount)
-            .collect();
-        fixed.sort();
-        if let Some(next) = fixed.iter().find(|amount| **amount > billed) {
-            return Ok(Some(*next));
-        }
-        let Some(step) = self.thresholds.iter().find(|threshold| threshold.recurring) else {
-            return Ok(None);
-        };
-        let mut next = fixed.last().copied().unwrap_or_default().checked_add(step.amount)?;
-        while next <= billed {
-            next = next.checked_add(step.amount)?;
-        }
-        Ok(Some(next))
     }
 }
 
@@ -210,7 +156,7 @@ pub(super) fn distinct<'a>(
     Ok(())
 }
 
-fn too_many(list: &str) -> SpecError {
+pub(super) fn too_many(list: &str) -> SpecError {
     let detail = format!("at most {ADJUSTMENTS_MAX} are possible");
     SpecError::new(list, SpecErrorCode::OutOfRange, detail)
 }
@@ -256,23 +202,5 @@ mod tests {
                 .expect_err("zero")
                 .starts_with("grants[0].amount")
         );
-    }
-
-    #[test]
-    fn thresholds_follow_one_another_and_then_recur() {
-        let spec = spec(", thresholds: [{amount: '500'}, {amount: '100'}, {amount: '200', recurring: true}]")
-            .expect("valid");
-        for (billed, next) in
-            [("0", "100"), ("99.99", "100"), ("100", "500"), ("500", "700"), ("700", "900"), ("1234", "1300")]
-        {
-            let billed: Amount = billed.parse().expect("a decimal");
-            assert_eq!(
-                spec.next_threshold(billed).expect("fits"),
-                Some(next.parse().expect("a decimal")),
-                "{billed}"
-            );
-        }
-        let once = self::spec(", thresholds: [{amount: '100'}]").expect("valid");
-        assert_eq!(once.next_threshold("100".parse().expect("a decimal")).expect("fits"), None);
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::terms::{AddOn, Amendment, BillingAnchor, Cancel, Change, Effect, Proration, Terms, Turn, When};
 use crate::{
-    catalogue::{NameRef, SpecError, SpecErrorCode},
+    catalogue::{NameRef, SpecError, SpecErrorCode, read_shape},
     decimal::Quantity,
     ids::{PlanName, PriceName},
     period,
@@ -186,6 +186,28 @@ fn change_list(
 }
 
 impl ChangeSpec {
+    /// A change at an instant, which is still to say what it changes.
+    pub fn at(at: Timestamp) -> Self {
+        Self {
+            at,
+            plan_ref: None,
+            quantities: None,
+            add_ons: None,
+            pause: None,
+            resume: None,
+            cancel: None,
+            when: When::Immediate,
+        }
+    }
+
+    /// One change by itself; where it stands among the others is checked with them.
+    pub fn from_json(change: &serde_json::Value) -> Result<Self, SpecError> {
+        let change: Self = read_shape(change)?;
+        whole_micros("at", change.at)?;
+        change.effect()?;
+        Ok(change)
+    }
+
     fn to_change(
         &self,
         after: Option<&Change>,

@@ -30,7 +30,7 @@ use crate::{
     period::{Anchor, Period, PeriodError, Schedule, same_boundaries},
 };
 
-/// Most periods of one timeline: 83 years of months.
+/// Most periods of one [`timeline`]: 83 years of months. [`periods`] has no such end.
 pub const PERIODS_MAX: usize = 1000;
 
 /// Why terms have no timeline. `change` counts the list of changes from zero.
@@ -58,27 +58,83 @@ pub fn timeline(
     interval_of: &dyn Fn(&PlanName) -> Option<IntervalSpec>,
     until: Timestamp,
 ) -> Result<Vec<BillingPeriod>, TimelineError> {
-    let mut walk = Walk::new(terms, intervals(terms, interval_of)?);
-    let mut periods: Vec<BillingPeriod> = Vec::new();
-    let mut opening = walk.begin()?;
-    while let Some(opened) = opening.filter(|opened| opened.start < until) {
-        if periods.len() == PERIODS_MAX {
+    let mut all = periods(terms, interval_of)?;
+    let mut laid_out: Vec<BillingPeriod> = Vec::new();
+    while all.next_start().is_some_and(|start| start < until) {
+        if laid_out.len() == PERIODS_MAX {
             return Err(TimelineError::TooManyPeriods { until });
         }
-        let run = walk.run(&opened)?;
-        opening = match run.then {
+        laid_out.extend(all.next().transpose()?);
+    }
+    Ok(laid_out)
+}
+
+/// The billing periods one after the other, for as long as the subscription runs.
+pub fn periods<'a>(
+    terms: &'a Terms,
+    interval_of: &dyn Fn(&PlanName) -> Option<IntervalSpec>,
+) -> Result<Periods<'a>, TimelineError> {
+    let mut walk = Walk::new(terms, intervals(terms, interval_of)?);
+    let opening = walk.begin()?;
+    Ok(Periods { walk, opening, first: true, plans_before: Vec::new() })
+}
+
+/// See [`periods`]. After an error there is nothing more.
+pub struct Periods<'a> {
+    walk: Walk<'a>,
+    /// The period that comes next; None when the subscription has ended.
+    opening: Option<Opening>,
+    first: bool,
+    plans_before: Vec<PlanName>,
+}
+
+impl Periods<'_> {
+    /// Where the period that comes next begins.
+    pub fn next_start(&self) -> Option<Timestamp> {
+        self.opening.as_ref().map(|opening| opening.start)
+    }
+
+    fn lay_out(&mut self, opened: &Opening) -> Result<BillingPeriod, TimelineError> {
+        let run = self.walk.run(opened)?;
+        self.opening = match run.then {
             Then::Ends => None,
-            Then::Goes => walk.open(run.end, Some(&opened.schedule))?,
+            Then::Goes => self.walk.open(run.end, Some(&opened.schedule))?,
         };
-        periods.push(BillingPeriod {
+        let segments = self.walk.segments(&opened.scheduled, &run)?;
+        let held = held_at_the_end(&segments, &self.plans_before);
+        Ok(BillingPeriod {
             period: Period { start: opened.start, end: run.end },
             scheduled: opened.scheduled,
-            segments: walk.segments(&opened.scheduled, &run)?,
-            first: periods.is_empty(),
-            next: opening.as_ref().map(|next| walk.foresee(next)).transpose()?,
-        });
+            segments,
+            first: std::mem::replace(&mut self.first, false),
+            plans_before: std::mem::replace(&mut self.plans_before, held),
+            next: self.opening.as_ref().map(|next| self.walk.foresee(next)).transpose()?,
+        })
     }
-    Ok(periods)
+}
+
+impl Iterator for Periods<'_> {
+    type Item = Result<BillingPeriod, TimelineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let opened = self.opening.take()?;
+        Some(self.lay_out(&opened))
+    }
+}
+
+/// The plans in force as a period ends. One that was paused for as long as it was there has charged nothing yet, a set-up fee
+/// neither, and does not count.
+fn held_at_the_end(segments: &[Segment], before: &[PlanName]) -> Vec<PlanName> {
+    let plans = |segment: &Segment| {
+        let Segment { plan, add_ons, .. } = segment;
+        std::iter::once(plan).chain(add_ons.iter().map(|add_on| &add_on.plan)).cloned().collect::<Vec<_>>()
+    };
+    let was_active = |name: &PlanName| {
+        let mut active = segments.iter().filter(|segment| segment.state == SegmentState::Active);
+        active.any(|segment| plans(segment).contains(name))
+    };
+    let last = segments.last().map(plans).unwrap_or_default();
+    last.into_iter().filter(|name| was_active(name) || before.contains(name)).collect()
 }
 
 /// The interval of every plan that the terms name; a plan without one is an error here, so nowhere later.

@@ -261,3 +261,47 @@ fn an_add_on_has_the_interval_of_the_plan_that_it_is_billed_beside() {
         &["first 2026-03-01..2026-04-01: basic +support×1 1/1 → 2026-04-01..2027-04-01: yearly +yearly-pro×1 1/1"],
     );
 }
+
+#[test]
+fn a_period_is_cut_where_a_plans_next_version_holds_at_once_and_the_shares_still_sum_to_one() {
+    for (proration, expected) in
+        [("BySecond", "10/31 5/31 16/31"), ("ByDay", "10/31 5/31 16/31"), ("None", "1/1 0/1 0/1")]
+    {
+        let yaml = format!(
+            "{{planRef: {{name: basic}}, start: 2026-03-01T00:00:00Z, proration: {proration}, changes: [
+                {{at: 2026-03-11T00:00:00Z, quantities: [{{price: seats, quantity: '3'}}]}}]}}"
+        );
+        let terms = terms(&yaml);
+        let billed = timeline(&terms, &interval_of, time("2026-04-01")).expect("periods").remove(0);
+        let outside = [time("2026-02-11"), time("2026-03-01"), time("2026-03-11"), time("2026-04-01")];
+        assert_eq!(billed.clone().cut(&outside, &terms).expect("in range"), billed, "cuts nothing");
+        let at = [time("2026-03-16"), time("2026-03-16")];
+        let cut = billed.clone().cut(&at, &terms).expect("in range");
+        let shares: Vec<String> = cut
+            .segments
+            .iter()
+            .map(|segment| format!("{}/{}", segment.share.numerator(), segment.share.denominator()))
+            .collect();
+        assert_eq!(shares.join(" "), expected, "{proration}");
+        assert_eq!(cut.segments[1].period.end, cut.segments[2].period.start);
+        assert_eq!(
+            cut.segments[2].quantities, billed.segments[1].quantities,
+            "the terms are the same on both sides"
+        );
+    }
+}
+
+#[test]
+fn plans_are_known_to_have_charged_once_they_were_active() {
+    let terms = terms(
+        "{planRef: {name: basic}, start: 2026-03-01T00:00:00Z, addOns: [{planRef: {name: pro}}], changes: [
+            {at: 2026-03-01T00:00:00Z, pause: true}, {at: 2026-04-11T00:00:00Z, resume: true},
+            {at: 2026-05-11T00:00:00Z, addOns: []}]}",
+    );
+    let periods = timeline(&terms, &interval_of, time("2026-07-01")).expect("periods");
+    let before: Vec<String> = periods
+        .iter()
+        .map(|billed| billed.plans_before.iter().map(|plan| plan.as_str()).collect::<Vec<_>>().join("+"))
+        .collect();
+    assert_eq!(before, ["", "", "basic+pro", "basic"]);
+}

@@ -15,7 +15,7 @@ use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
 pub use tenants::{ApiKeyHash, TenantRequest};
 
 use crate::{
-    Records, StoreError,
+    Records, StoreError, SubscriptionError,
     error::Doing,
     scope::{begin_for_every_tenant, begin_snapshot_of_every_tenant},
 };
@@ -81,6 +81,19 @@ pub enum ControlError {
     Invalid { field: String, detail: String },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<SubscriptionError> for ControlError {
+    /// The platform's own subscription of a tenant is made from the Tenant's spec, so what is wrong with it is a field of that.
+    fn from(error: SubscriptionError) -> Self {
+        match error {
+            SubscriptionError::Store(error) => Self::Store(error),
+            SubscriptionError::Period(error) => {
+                Self::Invalid { field: "billingStart".to_owned(), detail: error.to_string() }
+            }
+            other => Self::Invalid { field: "planRef".to_owned(), detail: other.to_string() },
+        }
+    }
 }
 
 impl Records {

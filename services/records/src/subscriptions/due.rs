@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use meridian_billing::period::Period;
 use sqlx::{Postgres, Row, Transaction};
 
-use super::{DuePeriod, SubscriptionError, find, terms};
+use super::{Course, DuePeriod, SubscriptionError, find};
 use crate::{
     Records, StoreError,
     catalogue::parsed,
@@ -74,12 +74,12 @@ pub(crate) async fn advance(
         return Ok(());
     };
     let before = subscription.next_period;
+    let course = Course::read(transaction, &subscription).await.map_err(store)?;
     while let Some(next) = subscription.next_period {
         let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), next.start).await? else {
             break;
         };
-        subscription.next_period =
-            terms::period_from(transaction, &subscription, end).await.map_err(store)?;
+        subscription.next_period = course.starting_at(end).map_err(store)?;
     }
     if subscription.next_period == before {
         return Ok(());

@@ -1,11 +1,16 @@
-//! Making and cancelling subscriptions, by the REST API or by the operator's Tenant objects.
+//! Making, changing and cancelling subscriptions, by the REST API or by the operator's Tenant objects.
+//!
+//! Time that is billed is over: a change takes effect in the next period to bill or later. So invoices that were issued are
+//! explained by the terms as they stand, whenever somebody asks.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::SpecError,
     ids::{PlanName, SubscriptionId},
-    period::Period,
-    subscription::{overridden, unknown_override},
+    period::Anchor,
+    subscription::{BillingAnchor, ChangeSpec, overridden, unknown_override},
 };
 use serde_json::json;
 use sqlx::{
@@ -13,13 +18,24 @@ use sqlx::{
     types::{Json, Uuid},
 };
 
-use super::{ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find, terms};
+use super::{
+    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find,
+    terms::charged_by_invoice,
+};
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
     error::Doing,
     id::{self, Kind},
     instant::{Instant, optional},
 };
+
+/// When a cancelled subscription ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelAt {
+    Instant(Timestamp),
+    /// With the period that this instant lies in.
+    PeriodEnd(Timestamp),
+}
 
 impl TenantRecords {
     /// `seed` decides the id: the same seed again returns the subscription that it made.
@@ -52,13 +68,14 @@ impl TenantRecords {
         .ok_or(SubscriptionError::NoSuchCustomer)?;
         let plan_id = plan_named(&mut transaction, tenant, &new.plan).await?;
         let plan_id = plan_id.ok_or_else(|| SubscriptionError::NoSuchPlan(new.plan.to_string()))?;
-        let subscription = Subscription {
+        let mut subscription = Subscription {
             id: SubscriptionId::new(id).map_err(|error| StoreError::unreadable(DOING, error))?,
             tenant: self.scope.tenant().clone(),
             customer_id: new.customer_id.clone(),
             customer: catalogue::parsed(&customer, "key")?,
             plan_id,
             plan: new.plan.clone(),
+            plans: BTreeMap::new(),
             state: SubscriptionState::Active,
             time_zone: match &new.time_zone {
                 Some(zone) => zone.clone(),
@@ -70,20 +87,71 @@ impl TenantRecords {
             next_period: None,
             terms: new.terms.clone(),
             managed_by: ManagedBy::Api,
+            // The database's own follows; no plan's version is younger than this transaction.
             created_at: Timestamp::UNIX_EPOCH,
         };
-        check_terms(&mut transaction, &subscription).await?;
+        name_plans(&mut transaction, &mut subscription).await?;
         let subscription = insert(&mut transaction, subscription, by).await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing(DOING)?;
         Ok(subscription)
     }
 
-    /// Ends the subscription at `ends_at`: usage until then is still billed. Cancelling again keeps the first end.
+    /// Adds a change to the subscription's terms: another plan, seats, add-ons, a pause, an end. It takes effect at its own
+    /// instant or, as it says, with the period after.
+    pub async fn change_subscription(
+        &self,
+        id: &SubscriptionId,
+        change: ChangeSpec,
+        by: &By,
+    ) -> Result<Subscription, SubscriptionError> {
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let mut subscription = self.own_locked(&mut transaction, id).await?;
+        if subscription.terms.changes.contains(&change) {
+            // Asked for a second time.
+            return Ok(subscription);
+        }
+        let course = Course::read(&mut transaction, &subscription).await?;
+        refuse_billed_time(&course, &subscription, change.at)?;
+        let detail = json!({"change": change});
+        subscription.terms.add_change(change);
+        name_plans(&mut transaction, &mut subscription).await?;
+        let subscription =
+            self.changed(&mut transaction, subscription, "subscription.change", detail, by).await?;
+        transaction.commit().await.doing("changing a subscription")?;
+        Ok(subscription)
+    }
+
+    /// Takes back what was to change at this instant, which is still to come.
+    pub async fn withdraw_change(
+        &self,
+        id: &SubscriptionId,
+        at: Timestamp,
+        now: Timestamp,
+        by: &By,
+    ) -> Result<Subscription, SubscriptionError> {
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let mut subscription = self.own_locked(&mut transaction, id).await?;
+        let before = subscription.terms.changes.len();
+        subscription.terms.changes.retain(|change| change.at != at);
+        if subscription.terms.changes.len() == before {
+            return Err(SubscriptionError::NoSuchChange(at));
+        }
+        if at <= now {
+            return Err(SubscriptionError::ChangeInForce(at));
+        }
+        let detail = json!({"at": at});
+        let action = "subscription.withdraw_change";
+        let subscription = self.changed(&mut transaction, subscription, action, detail, by).await?;
+        transaction.commit().await.doing("withdrawing a change of a subscription")?;
+        Ok(subscription)
+    }
+
+    /// Ends the subscription: usage until then is still billed. Cancelling again keeps the first end.
     pub async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
-        ends_at: Timestamp,
+        at: CancelAt,
         by: &By,
     ) -> Result<Subscription, SubscriptionError> {
         let tenant = self.scope.tenant().as_str();
@@ -97,34 +165,138 @@ impl TenantRecords {
         if subscription.state != SubscriptionState::Active {
             return Ok(subscription);
         }
+        let course = Course::read(&mut transaction, &subscription).await?;
+        let ends_at = match at {
+            CancelAt::Instant(at) => at,
+            CancelAt::PeriodEnd(at) => course.containing(at)?.map_or(at, |period| period.end),
+        };
         if ends_at < subscription.starts_at {
             return Err(SubscriptionError::EndsBeforeStart);
         }
+        refuse_billed_time(&course, &subscription, ends_at)?;
+        refuse_end_of_charged_time(&mut transaction, &subscription, ends_at).await?;
         let cancelled = cancel(&mut transaction, subscription, ends_at, by).await?;
         catalogue::bump(&mut transaction).await?;
         transaction.commit().await.doing("cancelling a subscription")?;
         Ok(cancelled)
     }
+
+    /// The subscription, held, if this API may change it.
+    async fn own_locked(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        id: &SubscriptionId,
+    ) -> Result<Subscription, SubscriptionError> {
+        let tenant = self.scope.tenant().as_str();
+        let subscription =
+            find::find_locked(transaction, tenant, id.as_str()).await?.ok_or(SubscriptionError::NotFound)?;
+        match (subscription.managed_by, subscription.next_period) {
+            (ManagedBy::Kubernetes, _) => Err(SubscriptionError::ManagedByKubernetes),
+            (ManagedBy::Api, None) => Err(SubscriptionError::NothingToBill),
+            (ManagedBy::Api, Some(_)) => Ok(subscription),
+        }
+    }
+
+    /// Stores a subscription whose terms became others, if they make sense.
+    async fn changed(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        mut subscription: Subscription,
+        action: &str,
+        detail: serde_json::Value,
+        by: &By,
+    ) -> Result<Subscription, SubscriptionError> {
+        let course = Course::read(transaction, &subscription).await?;
+        check_terms(&course, &subscription)?;
+        let before = subscription.next_period.ok_or(SubscriptionError::NothingToBill)?;
+        subscription.next_period = course.starting_at(before.start)?;
+        if subscription.next_period.is_none() {
+            refuse_end_of_charged_time(transaction, &subscription, before.start).await?;
+            subscription.state = SubscriptionState::Ended;
+        }
+        store(transaction, &subscription).await?;
+        let (tenant, id) = (subscription.tenant.as_str(), subscription.id.as_str());
+        audit::record(transaction, Some(tenant), by, action, id, detail).await?;
+        catalogue::bump(transaction).await?;
+        Ok(subscription)
+    }
 }
 
-/// Its own terms must fit the plan that it begins with, so that the first invoice does not find out.
-async fn check_terms(
+/// Before the next period to bill nothing changes any more. While nothing is billed, the trial may.
+fn refuse_billed_time(
+    course: &Course,
+    subscription: &Subscription,
+    at: Timestamp,
+) -> Result<(), SubscriptionError> {
+    let Some(next) = subscription.next_period else { return Ok(()) };
+    let nothing_is_billed = course.first()?.is_none_or(|first| first.start == next.start);
+    if at < next.start && !nothing_is_billed {
+        return Err(SubscriptionError::AlreadyBilled { until: next.start });
+    }
+    Ok(())
+}
+
+/// An end at the very start of the next period leaves no invoice that could give back what was charged in advance for it.
+async fn refuse_end_of_charged_time(
     transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
+    ends_at: Timestamp,
 ) -> Result<(), SubscriptionError> {
-    let plan = terms::plan_version_at(transaction, &subscription.plan_id, subscription.starts_at).await?;
+    let Some(next) = subscription.next_period.filter(|next| next.start == ends_at) else { return Ok(()) };
+    let charged = charged_by_invoice(transaction, subscription, next.start).await?;
+    if charged.is_some_and(|charged| charged.iter().any(|charge| !charge.amount.is_zero())) {
+        return Err(SubscriptionError::ChargedAhead { at: ends_at, until: next.end });
+    }
+    Ok(())
+}
+
+/// Its own terms must fit its plans, so that no invoice finds out.
+fn check_terms(course: &Course, subscription: &Subscription) -> Result<(), SubscriptionError> {
     let custom = &subscription.terms;
     custom.validate()?;
-    if let Some(unknown) = unknown_override(&[&plan.spec], &custom.overrides) {
+    course.check()?;
+    let plans = course.plans_at(subscription.starts_at);
+    if let Some(unknown) = unknown_override(&plans, &custom.overrides) {
         return Err(unknown.into());
     }
-    overridden(&plan.spec, &custom.overrides)?;
-    for (index, taken) in custom.quantities.iter().enumerate() {
-        let flat = plan.spec.prices.iter().any(|price| price.name == taken.price && price.flat.is_some());
-        if !flat {
-            let detail = format!("the plan has no flat price {:?}", taken.price);
-            return Err(SpecError::missing(format!("quantities[{index}].price"), detail).into());
+    for plan in &plans {
+        overridden(plan, &custom.overrides)?;
+    }
+    let has_flat = |name: &str| {
+        plans.iter().any(|plan| plan.prices.iter().any(|price| price.name == name && price.flat.is_some()))
+    };
+    let of_changes = custom.changes.iter().enumerate().flat_map(|(change, spec)| {
+        let field = move |index| format!("changes[{change}].quantities[{index}].price");
+        spec.quantities.iter().flatten().enumerate().map(move |(index, taken)| (field(index), taken))
+    });
+    let from_the_start = custom
+        .quantities
+        .iter()
+        .enumerate()
+        .map(|(index, taken)| (format!("quantities[{index}].price"), taken));
+    for (field, taken) in from_the_start.chain(of_changes) {
+        if !has_flat(&taken.price) {
+            let detail = format!("no plan of the subscription has a flat price {:?}", taken.price);
+            return Err(SpecError::missing(field, detail).into());
         }
+    }
+    Ok(())
+}
+
+/// Finds the plans that the terms name and that the subscription does not know yet.
+async fn name_plans(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &mut Subscription,
+) -> Result<(), SubscriptionError> {
+    let named: Vec<String> = subscription.terms.plans_named().map(str::to_owned).collect();
+    for name in named {
+        let missing = || SubscriptionError::NoSuchPlan(name.clone());
+        let plan = PlanName::new(name.as_str()).map_err(|_| missing())?;
+        if plan == subscription.plan || subscription.plans.contains_key(&plan) {
+            continue;
+        }
+        let id = plan_named(transaction, subscription.tenant.as_str(), &plan).await?.ok_or_else(missing)?;
+        subscription.plans.insert(plan, id);
     }
     Ok(())
 }
@@ -152,24 +324,30 @@ pub(crate) async fn insert(
     mut subscription: Subscription,
     by: &By,
 ) -> Result<Subscription, SubscriptionError> {
-    let first = terms::first_period(transaction, &subscription).await?;
+    let course = Course::read(transaction, &subscription).await?;
+    check_terms(&course, &subscription)?;
+    let first = course.first()?.ok_or(SubscriptionError::NothingToBill)?;
     let created_at: Instant = sqlx::query_scalar(
         "INSERT INTO subscriptions (subscription_id, tenant, customer_id, plan_id, state, time_zone, anchor, starts_at, ends_at,
-             next_period_start, next_period_end, managed_by, terms)
-         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11, $12) RETURNING created_at",
+             next_period_start, next_period_end, managed_by, terms, plans)
+         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING created_at",
     )
     .bind(subscription.id.as_str())
     .bind(subscription.tenant.as_str())
     .bind(&subscription.customer_id)
     .bind(&subscription.plan_id)
     .bind(&subscription.time_zone)
-    .bind(Json(subscription.anchor))
+    .bind(Json(match subscription.anchor {
+        BillingAnchor::Calendar => Anchor::Calendar,
+        BillingAnchor::Anniversary => Anchor::Start { at: subscription.starts_at },
+    }))
     .bind(Instant(subscription.starts_at))
     .bind(optional(subscription.ends_at))
     .bind(Instant(first.start))
     .bind(Instant(first.end))
     .bind(subscription.managed_by.as_str())
     .bind(Json(&subscription.terms))
+    .bind(Json(&subscription.plans))
     .fetch_one(&mut **transaction)
     .await
     .doing("inserting a subscription")?;
@@ -185,14 +363,14 @@ pub(crate) async fn insert(
     Ok(subscription)
 }
 
-/// Rewrites what a running subscription is billed by: plan, zone, start and the next period.
-pub(crate) async fn store_terms(
+/// Rewrites what a running subscription is billed by.
+pub(crate) async fn store(
     transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE subscriptions SET plan_id = $3, time_zone = $4, starts_at = $5, next_period_start = $6, next_period_end = $7,
-             updated_at = now()
+        "UPDATE subscriptions SET plan_id = $3, time_zone = $4, starts_at = $5, ends_at = $6, next_period_start = $7,
+             next_period_end = $8, state = $9, terms = $10, plans = $11, updated_at = now()
          WHERE tenant = $1 AND subscription_id = $2",
     )
     .bind(subscription.tenant.as_str())
@@ -200,45 +378,39 @@ pub(crate) async fn store_terms(
     .bind(&subscription.plan_id)
     .bind(&subscription.time_zone)
     .bind(Instant(subscription.starts_at))
+    .bind(optional(subscription.ends_at))
     .bind(optional(subscription.next_period.map(|next| next.start)))
     .bind(optional(subscription.next_period.map(|next| next.end)))
+    .bind(subscription.state.as_str())
+    .bind(Json(&subscription.terms))
+    .bind(Json(&subscription.plans))
     .execute(&mut **transaction)
     .await
-    .doing("changing a subscription")?;
+    .doing("storing a subscription")?;
     Ok(())
 }
 
-/// What is still to bill is cut off at the end; when nothing is, the subscription has ended.
+/// What is still to bill is cut off at the end; when nothing is, the subscription has ended. Changes that were to come after it
+/// are gone with it.
 pub(crate) async fn cancel(
     transaction: &mut Transaction<'_, Postgres>,
     mut subscription: Subscription,
     ends_at: Timestamp,
     by: &By,
-) -> Result<Subscription, StoreError> {
+) -> Result<Subscription, SubscriptionError> {
     let ends_at = subscription.ends_at.map_or(ends_at, |planned| planned.min(ends_at));
     subscription.ends_at = Some(ends_at);
-    subscription.next_period = subscription
-        .next_period
-        .filter(|next| next.start < ends_at)
-        .map(|next| Period { end: next.end.min(ends_at), ..next });
+    subscription.terms.changes.retain(|change| change.at < ends_at);
+    subscription.next_period = match subscription.next_period.filter(|next| next.start < ends_at) {
+        Some(next) => Course::read(transaction, &subscription).await?.starting_at(next.start)?,
+        None => None,
+    };
     subscription.state = if subscription.next_period.is_some() {
         SubscriptionState::Cancelled
     } else {
         SubscriptionState::Ended
     };
-    sqlx::query(
-        "UPDATE subscriptions SET state = $3, ends_at = $4, next_period_start = $5, next_period_end = $6, updated_at = now()
-         WHERE tenant = $1 AND subscription_id = $2",
-    )
-    .bind(subscription.tenant.as_str())
-    .bind(subscription.id.as_str())
-    .bind(subscription.state.as_str())
-    .bind(Instant(ends_at))
-    .bind(optional(subscription.next_period.map(|next| next.start)))
-    .bind(optional(subscription.next_period.map(|next| next.end)))
-    .execute(&mut **transaction)
-    .await
-    .doing("cancelling a subscription")?;
+    store(transaction, &subscription).await?;
     let tenant = Some(subscription.tenant.as_str());
     let detail = json!({"ends_at": ends_at});
     audit::record(transaction, tenant, by, "subscription.cancel", subscription.id.as_str(), detail).await?;

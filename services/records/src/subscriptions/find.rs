@@ -3,7 +3,7 @@
 use meridian_billing::{
     ids::SubscriptionId,
     period::{Anchor, Period},
-    subscription::CustomTerms,
+    subscription::{BillingAnchor, CustomTerms},
 };
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::Json};
 
@@ -125,9 +125,13 @@ fn read(row: &PgRow) -> Result<Subscription, StoreError> {
         customer: parsed(row, "customer")?,
         plan_id: row.try_get("plan_id").doing(DOING)?,
         plan: parsed(row, "plan")?,
+        plans: row.try_get::<Json<_>, _>("plans").doing(DOING)?.0,
         state: state(row)?,
         time_zone: row.try_get("time_zone").doing(DOING)?,
-        anchor: row.try_get::<Json<Anchor>, _>("anchor").doing(DOING)?.0,
+        anchor: match row.try_get::<Json<Anchor>, _>("anchor").doing(DOING)?.0 {
+            Anchor::Calendar => BillingAnchor::Calendar,
+            Anchor::Start { at: _ } => BillingAnchor::Anniversary,
+        },
         starts_at: row.try_get::<Instant, _>("starts_at").doing(DOING)?.0,
         ends_at: instant::read_optional(row, "ends_at").doing(DOING)?,
         next_period: next_start.zip(next_end).map(|(start, end)| Period { start, end }),

@@ -1,29 +1,37 @@
 //! Subscriptions: which customer pays by which plan, and which period is to be billed next. The next period is kept in
-//! the row, so that finding what is due is one index scan; it moves on in the transaction that issues an invoice.
+//! the row, so that finding what is due is one index scan; it moves on in the transaction that issues an invoice. All else
+//! about periods is computed from the terms: `meridian_billing::subscription` lays them out.
 //!
 //! A new version of a plan holds for the periods that start after it was made. A period that started before the plan
 //! existed at all (billing began in the past) is billed by the newest version, because nothing else was ever promised.
 //!
-//! find.rs reads, edit.rs creates and cancels, terms.rs says what a period costs by which rules, due.rs finds what is to
-//! be billed and moves on.
+//! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels, terms.rs says
+//! what a period costs by which rules, due.rs finds what is to be billed and moves on.
 
+mod course;
 mod due;
 mod edit;
 mod find;
+mod plan_book;
 mod terms;
 
+pub(crate) use course::Course;
 pub(crate) use due::advance;
-pub(crate) use edit::{cancel, insert, plan_named, store_terms};
+pub use edit::CancelAt;
+pub(crate) use edit::{cancel, insert, plan_named, store};
 pub(crate) use find::{has_invoices, kept_by_kubernetes};
-pub(crate) use terms::{first_period, period_from, read_plan_version};
+pub(crate) use plan_book::read_plan_version;
+pub(crate) use terms::charged_by_invoice;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::{PlanSpec, SpecError},
     ids::{CustomerKey, PlanName, SubscriptionId, TenantId},
-    invoice::AdvanceCharge,
-    period::{Anchor, Period, PeriodError},
-    subscription::{CustomTerms, Share},
+    invoice::{AdvanceCharge, BilledSegment, NextTerms},
+    period::{Period, PeriodError},
+    subscription::{BillingAnchor, CustomTerms, Frame, TimelineError},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, postgres::PgRow};
@@ -58,12 +66,14 @@ pub struct Subscription {
     /// `cus_…`
     pub customer_id: String,
     pub customer: CustomerKey,
-    /// `plan_…`
+    /// `plan_…`: the plan that it began with.
     pub plan_id: String,
     pub plan: PlanName,
+    /// The other plans that its terms name: `plan_…` of each.
+    pub plans: BTreeMap<PlanName, String>,
     pub state: SubscriptionState,
     pub time_zone: String,
-    pub anchor: Anchor,
+    pub anchor: BillingAnchor,
     pub starts_at: Timestamp,
     pub ends_at: Option<Timestamp>,
     /// The first period without an issued invoice; None when nothing is left to bill.
@@ -82,7 +92,7 @@ pub struct NewSubscription {
     pub plan: PlanName,
     pub starts_at: Timestamp,
     pub ends_at: Option<Timestamp>,
-    pub anchor: Anchor,
+    pub anchor: BillingAnchor,
     /// None: the customer's.
     pub time_zone: Option<String>,
     pub terms: CustomTerms,
@@ -105,26 +115,28 @@ pub struct PeriodTerms {
     pub subscription: Subscription,
     pub customer: Customer,
     pub period: Period,
-    /// How much of a whole period of the plan's interval it is: less where the subscription starts or ends within one.
-    pub share: Share,
+    /// The terms that held in the period, one after the other; together they are the period.
+    pub segments: Vec<BilledSegment>,
     /// None when the subscription ends with this period.
-    pub next: Option<(Period, Share)>,
+    pub next: Option<NextTerms>,
+    /// What is charged once was charged with these.
+    pub plans_before: Vec<PlanName>,
+    /// What the period began with.
     pub plan: PlanVersion,
-    /// What the invoice of the period before did; None where there is none: it is still to come, or this period is the first.
-    pub before: Option<PeriodBefore>,
+    pub charged_ahead: ChargedAhead,
     /// Which period of the subscription it is, from zero.
     pub index: u32,
-    /// What each counting price of the plan counts, with the meter as it is now.
+    /// What each counting price of the plans counts, with the meter as it is now.
     pub charges: Vec<(Charge, MeterRow)>,
     pub catalogue_version: i64,
 }
 
-/// What the invoice of the period before leaves to this one.
+/// What was charged in advance for a period.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PeriodBefore {
-    pub plan: PlanName,
-    /// What it charged for this period.
-    pub charged_in_advance: Vec<AdvanceCharge>,
+pub enum ChargedAhead {
+    Known(Vec<AdvanceCharge>),
+    /// The invoice of the period before is not there yet; it will charge what these terms ask for.
+    Expected(NextTerms),
 }
 
 /// A period whose end and grace are over and that has no issued invoice yet.
@@ -152,14 +164,56 @@ pub enum SubscriptionError {
     ManagedByKubernetes,
     #[error("the end must not be before the start")]
     EndsBeforeStart,
+    #[error("the time until {until} is billed: nothing changes before it any more")]
+    AlreadyBilled { until: Timestamp },
+    #[error(
+        "the time until {until} is charged in advance: what is given back for it is told by its own invoice, so it cannot end at {at}"
+    )]
+    ChargedAhead { at: Timestamp, until: Timestamp },
+    #[error("no change of this subscription takes effect at {0}")]
+    NoSuchChange(Timestamp),
+    #[error("the change at {0} has taken effect")]
+    ChangeInForce(Timestamp),
     #[error("the subscription's own terms do not fit the plan: {0}")]
     Terms(#[from] SpecError),
     #[error("the terms of the period cannot be billed: {0}")]
     Unbillable(String),
     #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    #[error(transparent)]
     Period(#[from] PeriodError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Subscription {
+    /// What decides its periods beside its own terms.
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        Frame {
+            plan: self.plan.as_str(),
+            start: self.starts_at,
+            end: self.ends_at,
+            time_zone: &self.time_zone,
+            anchor: self.anchor,
+        }
+    }
+
+    /// The plan that holds once all of its changes have taken effect, and its id.
+    pub(crate) fn current_plan(&self) -> (&PlanName, &String) {
+        let last = self.terms.changes.iter().rev().find_map(|change| change.plan_ref.as_ref());
+        let changed = last.and_then(|plan| self.plans.iter().find(|(name, _)| name.as_str() == plan.name));
+        changed.unwrap_or((&self.plan, &self.plan_id))
+    }
+
+    /// Whether its terms can name this plan: a name stands for one plan only.
+    pub(crate) fn may_name(&self, plan: &PlanName, plan_id: &str) -> bool {
+        self.plan_ids().find(|(name, _)| *name == plan).is_none_or(|(_, id)| id == plan_id)
+    }
+
+    /// Every plan of its terms with its id.
+    pub(crate) fn plan_ids(&self) -> impl Iterator<Item = (&PlanName, &String)> {
+        self.plans.iter().chain([(&self.plan, &self.plan_id)])
+    }
 }
 
 impl SubscriptionState {

@@ -138,7 +138,7 @@ async fn subscribe(region: &Region, count: usize) -> Vec<Subscription> {
             plan: "starter".parse().expect("a name"),
             starts_at: instant("2026-07-01T00:00:00Z"),
             ends_at: None,
-            anchor: meridian_billing::period::Anchor::Start { at: instant("2026-07-01T00:00:00Z") },
+            anchor: meridian_billing::subscription::BillingAnchor::Anniversary,
             time_zone: None,
             terms: Default::default(),
         };

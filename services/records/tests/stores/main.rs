@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod catalogue_control;
+mod changes;
 mod idempotency;
 mod invoices;
 mod periods;

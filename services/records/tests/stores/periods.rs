@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
-use meridian_billing::{ids::PlanName, period::Anchor, subscription::Share};
-use meridian_records::{NewCustomer, NewSubscription, SubscriptionError, SubscriptionState};
+use meridian_billing::{
+    ids::PlanName,
+    subscription::{BillingAnchor, Share},
+};
+use meridian_records::{CancelAt, NewCustomer, NewSubscription, SubscriptionError, SubscriptionState};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -39,8 +42,11 @@ async fn issuing_moves_on_to_the_next_period_and_out_of_order_issues_catch_up() 
         "and then August is done already"
     );
     let terms = region.terms(&subscription, None).await;
-    assert_eq!((terms.period.start, terms.share), (instant("2026-09-01T00:00:00Z"), Share::WHOLE));
-    assert_eq!(terms.next.expect("goes on").0.end, instant("2026-11-01T00:00:00Z"));
+    assert_eq!(
+        (terms.period.start, terms.segments[0].share),
+        (instant("2026-09-01T00:00:00Z"), Share::WHOLE)
+    );
+    assert_eq!(terms.next.expect("goes on").period.end, instant("2026-11-01T00:00:00Z"));
     let wrong = acme.period_terms(&subscription.id, Some(instant("2026-09-02T00:00:00Z"))).await;
     assert!(matches!(wrong, Err(SubscriptionError::NoSuchPeriod(_))), "{wrong:?}");
     region.end().await;
@@ -116,7 +122,7 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
         plan: "starter".parse().expect("a name"),
         starts_at: instant("2026-01-31T10:00:00Z"),
         ends_at: None,
-        anchor: Anchor::Start { at: instant("2026-01-31T10:00:00Z") },
+        anchor: BillingAnchor::Anniversary,
         time_zone: None,
         terms: Default::default(),
     };
@@ -128,8 +134,8 @@ async fn a_cancelled_subscription_is_billed_to_its_end_and_then_ends() {
         "the same seed finds it"
     );
     assert_eq!(made.next_period.expect("a period").end, instant("2026-02-28T10:00:00Z"), "the 31st clamps");
-    let cancelled =
-        acme.cancel_subscription(&made.id, instant("2026-02-10T00:00:00Z"), &by()).await.expect("cancelled");
+    let end = CancelAt::Instant(instant("2026-02-10T00:00:00Z"));
+    let cancelled = acme.cancel_subscription(&made.id, end, &by()).await.expect("cancelled");
     assert_eq!(cancelled.next_period.expect("a rest").end, instant("2026-02-10T00:00:00Z"));
     let terms = region.terms(&cancelled, None).await;
     assert_eq!(terms.next, None);

@@ -1,6 +1,6 @@
 //! The second wall: row-level security holds for the very role that owns the tables.
 
-use meridian_records::{Page, connect};
+use meridian_records::{CancelAt, Page, connect};
 use sqlx::{PgConnection, Row};
 
 use crate::region::{Region, by, draft, options, variable};
@@ -118,7 +118,11 @@ async fn ids_of_another_tenant_are_not_found() {
     assert!(acme.customer(&theirs.customer_id).await.expect("asked").is_none());
     assert!(acme.issue_invoice(&theirs.id, theirs.created_at, &by()).await.is_err());
     assert!(acme.period_terms(&theirs.subscription, None).await.is_err());
-    assert!(acme.cancel_subscription(&theirs.subscription, theirs.created_at, &by()).await.is_err());
+    assert!(
+        acme.cancel_subscription(&theirs.subscription, CancelAt::Instant(theirs.created_at), &by())
+            .await
+            .is_err()
+    );
     assert!(acme.archive_customer(&theirs.customer_id, &by()).await.is_err());
     assert_eq!(acme.invoices(None, &Page::first(9)).await.expect("list").items.len(), 1);
     region.end().await;

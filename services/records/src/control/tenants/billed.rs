@@ -1,21 +1,24 @@
 //! What the platform bills the tenant itself: one customer with the empty key, one subscription kept from `planRef`.
 
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, civil::Time};
 use meridian_billing::{
+    catalogue::NameRef,
     ids::{CustomerKey, PlanName, SubscriptionId},
-    period::{self, Anchor},
-    subscription::CustomTerms,
+    period,
+    subscription::{BillingAnchor, ChangeSpec, CustomTerms},
 };
 use serde_json::json;
 use sqlx::{Postgres, Transaction, types::Uuid};
 
 use super::{ControlError, TenantRequest};
 use crate::{
-    By, ManagedBy, StoreError, Subscription, SubscriptionError, SubscriptionState, audit,
+    By, ManagedBy, StoreError, Subscription, SubscriptionState, audit,
     error::Doing,
     id::{self, Kind},
     instant::Instant,
-    subscriptions,
+    subscriptions::{self, Course},
 };
 
 /// `created_at` is the organization's: where billing starts by default.
@@ -44,7 +47,7 @@ pub(super) async fn store(
         None => month_of(created_at, request.spec.time_zone_name())?,
     };
     match running {
-        Some(subscription) => change(transaction, request, subscription, plan_id, &plan, starts_at, by).await,
+        Some(subscription) => change(transaction, request, subscription, plan_id, plan, starts_at, by).await,
         None => subscribe(transaction, request, customer_id, plan_id, plan, starts_at, by).await,
     }
 }
@@ -114,9 +117,10 @@ async fn subscribe(
         customer: CustomerKey::tenant_itself(),
         plan_id,
         plan,
+        plans: BTreeMap::new(),
         state: SubscriptionState::Active,
         time_zone: request.spec.time_zone_name().to_owned(),
-        anchor: Anchor::Calendar,
+        anchor: BillingAnchor::Calendar,
         starts_at: billed_until.map_or(starts_at, |end| end.0.max(starts_at)),
         ends_at: None,
         next_period: None,
@@ -124,16 +128,17 @@ async fn subscribe(
         managed_by: ManagedBy::Kubernetes,
         created_at: Timestamp::UNIX_EPOCH,
     };
-    subscriptions::insert(transaction, subscription, by).await.map(|_| ()).map_err(control)
+    subscriptions::insert(transaction, subscription, by).await.map(|_| ()).map_err(ControlError::from)
 }
 
-/// Another plan or zone holds from the next period to bill on; another start only while nothing was billed.
+/// While nothing was billed, everything may become another. Then another plan holds from the next period to bill on; for
+/// another zone, which cuts periods elsewhere, this subscription ends and one of the new zone goes on.
 async fn change(
     transaction: &mut Transaction<'_, Postgres>,
     request: &TenantRequest,
     before: Subscription,
     plan_id: String,
-    plan: &PlanName,
+    plan: PlanName,
     starts_at: Timestamp,
     by: &By,
 ) -> Result<(), ControlError> {
@@ -145,40 +150,52 @@ async fn change(
     if moved && billed {
         return Err(ControlError::Immutable { field: "billingStart" });
     }
-    if !moved && plan_id == before.plan_id && time_zone == before.time_zone {
+    let (_, current_id) = before.current_plan();
+    if !moved && plan_id == *current_id && time_zone == before.time_zone {
         return Ok(());
     }
     let mut after = before.clone();
-    after.plan_id = plan_id;
-    after.time_zone = time_zone.to_owned();
-    if moved {
-        after.starts_at = starts_at;
-    }
-    after.next_period = if billed {
-        match before.next_period {
-            Some(next) => {
-                subscriptions::period_from(transaction, &after, next.start).await.map_err(control)?
+    match before.next_period.filter(|_| billed) {
+        None => {
+            (after.plan, after.plan_id) = (plan, plan_id);
+            (after.plans, after.terms) = (BTreeMap::new(), CustomTerms::default());
+            after.time_zone = time_zone.to_owned();
+            if moved {
+                after.starts_at = starts_at;
             }
-            None => None,
+            let course = Course::read(transaction, &after).await?;
+            after.next_period = course.first()?;
         }
-    } else {
-        Some(subscriptions::first_period(transaction, &after).await.map_err(control)?)
+        Some(next) if time_zone == before.time_zone && after.may_name(&plan, &plan_id) => {
+            // What was to hold from then on, and never did, is forgotten.
+            after.terms.changes.retain(|change| change.at < next.start);
+            if after.current_plan().1 != &plan_id {
+                let plan_ref = Some(NameRef { name: plan.to_string() });
+                after.terms.add_change(ChangeSpec { plan_ref, ..ChangeSpec::at(next.start) });
+                if plan != after.plan {
+                    after.plans.insert(plan, plan_id);
+                }
+            }
+            let course = Course::read(transaction, &after).await?;
+            after.next_period = course.starting_at(next.start)?;
+        }
+        Some(next) => {
+            let charged = subscriptions::charged_by_invoice(transaction, &before, next.start).await?;
+            // What is charged in advance is served by the subscription that charged it.
+            let charged =
+                charged.is_some_and(|charges| charges.iter().any(|charge| !charge.amount.is_zero()));
+            let ends_at = if charged { next.end } else { next.start };
+            let customer_id = before.customer_id.clone();
+            subscriptions::cancel(transaction, before, ends_at, by).await?;
+            return subscribe(transaction, request, customer_id, plan_id, plan, starts_at, by).await;
+        }
+    }
+    subscriptions::store(transaction, &after).await?;
+    let shown = |of: &Subscription| {
+        let (plan, plan_id) = of.current_plan();
+        json!({"plan_id": plan_id, "plan": plan, "time_zone": of.time_zone, "starts_at": of.starts_at})
     };
-    subscriptions::store_terms(transaction, &after).await?;
-    let detail = json!({
-        "before": {"plan_id": before.plan_id, "time_zone": before.time_zone, "starts_at": before.starts_at},
-        "after": {"plan_id": after.plan_id, "plan": plan, "time_zone": after.time_zone, "starts_at": after.starts_at},
-    });
+    let detail = json!({"before": shown(&before), "after": shown(&after)});
     audit::record(transaction, Some(tenant), by, "subscription.change", after.id.as_str(), detail).await?;
     Ok(())
-}
-
-fn control(error: SubscriptionError) -> ControlError {
-    match error {
-        SubscriptionError::Store(error) => ControlError::Store(error),
-        SubscriptionError::Period(error) => {
-            ControlError::Invalid { field: "billingStart".to_owned(), detail: error.to_string() }
-        }
-        other => ControlError::Invalid { field: "planRef".to_owned(), detail: other.to_string() },
-    }
 }

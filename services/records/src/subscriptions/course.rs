@@ -1,0 +1,184 @@
+//! A subscription's whole course: the timeline of its terms, and by which version of which plan each part of it is billed.
+//! Everything is computed from the row and the plans' versions; no period is stored but the next one to bill.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use meridian_billing::{
+    catalogue::PlanSpec,
+    decimal::Quantity,
+    ids::PlanName,
+    invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms},
+    period::Period,
+    subscription::{AddOn, BillingPeriod, NextPeriod, Periods, Segment, Terms, overridden, periods},
+};
+use sqlx::{Postgres, Transaction};
+
+use super::{PlanVersion, Subscription, SubscriptionError, plan_book::PlanBook};
+
+pub(crate) struct Course {
+    subscription: Subscription,
+    book: PlanBook,
+    terms: Terms,
+}
+
+/// A period in its place among the others.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Placed {
+    pub billed: BillingPeriod,
+    /// From zero.
+    pub index: u32,
+    /// What the period before foresaw of this one, to charge it in advance.
+    pub foreseen: Option<NextPeriod>,
+    /// From when on the subscription has had the plans that it had as the period began.
+    taken: Taken,
+}
+
+/// Since when each plan has been in force without a break.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Taken(BTreeMap<PlanName, Timestamp>);
+
+impl Course {
+    pub(crate) async fn read(
+        transaction: &mut Transaction<'_, Postgres>,
+        subscription: &Subscription,
+    ) -> Result<Self, SubscriptionError> {
+        let book = PlanBook::read(transaction, subscription).await?;
+        let spec = subscription.terms.terms_spec(subscription.frame());
+        Ok(Self { subscription: subscription.clone(), book, terms: spec.to_terms()? })
+    }
+
+    pub(super) fn book(&self) -> &PlanBook {
+        &self.book
+    }
+
+    /// The plans of the terms, each in the version that held then.
+    pub(super) fn plans_at(&self, at: Timestamp) -> Vec<&PlanSpec> {
+        self.book
+            .names()
+            .filter_map(|plan| self.book.newest_at(plan, at))
+            .map(|version| &version.spec)
+            .collect()
+    }
+
+    fn periods(&self) -> Result<Periods<'_>, SubscriptionError> {
+        Ok(periods(&self.terms, &|plan| self.book.interval(plan))?)
+    }
+
+    /// None when there is nothing to bill at all.
+    pub(crate) fn first(&self) -> Result<Option<Period>, SubscriptionError> {
+        Ok(self.periods()?.next().transpose()?.map(|billed| billed.period))
+    }
+
+    /// The bounds of the period that starts at this instant; None where none does.
+    pub(crate) fn starting_at(&self, start: Timestamp) -> Result<Option<Period>, SubscriptionError> {
+        Ok(self.placed(start)?.map(|placed| placed.billed.period))
+    }
+
+    /// The bounds of the period that holds this instant; None outside the subscription's life.
+    pub(crate) fn containing(&self, at: Timestamp) -> Result<Option<Period>, SubscriptionError> {
+        for billed in self.periods()? {
+            let period = billed?.period;
+            if period.end > at {
+                return Ok(Some(period).filter(|period| period.start <= at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The period that starts at this instant.
+    pub(crate) fn placed(&self, start: Timestamp) -> Result<Option<Placed>, SubscriptionError> {
+        let mut taken = Taken::default();
+        let mut foreseen = None;
+        for (index, billed) in self.periods()?.enumerate() {
+            let billed = billed?;
+            if billed.period.start > start {
+                return Ok(None);
+            }
+            if billed.period.start == start {
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                return Ok(Some(Placed { billed, index, foreseen, taken }));
+            }
+            for segment in &billed.segments {
+                taken.pass(segment, self.subscription.created_at);
+            }
+            foreseen = billed.next;
+        }
+        Ok(None)
+    }
+
+    /// Walks until nothing is known to change any more, so that a mistake in a change far ahead is found when it is made.
+    pub(super) fn check(&self) -> Result<(), SubscriptionError> {
+        let last = self.subscription.terms.changes.iter().map(|change| change.at).max();
+        let mut periods = self.periods()?;
+        while periods.next_start().is_some_and(|start| last.is_some_and(|last| start <= last)) {
+            periods.next().transpose()?;
+        }
+        Ok(())
+    }
+
+    /// The terms of the period's parts, one after the other, with the versions of the plans that hold in each.
+    pub(super) fn segments(&self, placed: &Placed) -> Result<Vec<BilledSegment>, SubscriptionError> {
+        let Placed { billed, index: _, foreseen: _, taken } = placed;
+        let mut taken = taken.clone();
+        let mut segments = Vec::new();
+        for segment in &billed.segments {
+            taken.pass(segment, self.subscription.created_at);
+            segments.push(BilledSegment {
+                period: segment.period,
+                share: segment.share,
+                state: segment.state,
+                terms: self.terms_of(segment, billed.period.start)?,
+            });
+        }
+        Ok(segments)
+    }
+
+    /// What is charged in advance for the period that follows.
+    pub(super) fn foreseen(&self, next: &NextPeriod) -> Result<NextTerms, SubscriptionError> {
+        let NextPeriod { scheduled: _, segment } = next;
+        Ok(NextTerms {
+            period: segment.period,
+            share: segment.charged_share(),
+            terms: self.terms_of(segment, segment.period.start)?,
+        })
+    }
+
+    fn terms_of(&self, segment: &Segment, period_start: Timestamp) -> Result<BilledTerms, SubscriptionError> {
+        let add_on = |AddOn { plan, quantity }: &AddOn| self.plan_terms(plan, period_start, *quantity);
+        Ok(BilledTerms {
+            plan: self.plan_terms(&segment.plan, period_start, Quantity::ONE)?,
+            add_ons: segment.add_ons.iter().map(add_on).collect::<Result<_, _>>()?,
+            quantities: segment.quantities.clone(),
+        })
+    }
+
+    fn plan_terms(
+        &self,
+        plan: &PlanName,
+        period_start: Timestamp,
+        quantity: Quantity,
+    ) -> Result<PlanTerms, SubscriptionError> {
+        let PlanVersion { name, version, spec, .. } = self
+            .book
+            .newest_at(plan, period_start)
+            .ok_or_else(|| SubscriptionError::NoSuchPlan(plan.to_string()))?;
+        let spec = overridden(spec, &self.subscription.terms.overrides)?;
+        Ok(PlanTerms { name: name.clone(), version: *version, spec, quantity })
+    }
+}
+
+impl Taken {
+    /// Plans that a segment has are taken with its start, if they were not there before; a subscription that was made with a
+    /// start in the past takes its first plans when it is made.
+    fn pass(&mut self, segment: &Segment, made_at: Timestamp) {
+        let first = self.0.is_empty();
+        let start = if first { segment.period.start.max(made_at) } else { segment.period.start };
+        let plans: Vec<&PlanName> =
+            std::iter::once(&segment.plan).chain(segment.add_ons.iter().map(|add_on| &add_on.plan)).collect();
+        self.0.retain(|known, _| plans.contains(&known));
+        for plan in plans {
+            self.0.entry(plan.clone()).or_insert(start);
+        }
+    }
+}

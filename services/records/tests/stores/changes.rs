@@ -1,0 +1,318 @@
+//! Subscriptions that change while they run: what is billed, and what cannot change any more.
+
+use jiff::{Timestamp, ToSpan};
+use meridian_billing::{
+    decimal::Quantity,
+    invoice::{Computation, PriceUsage},
+    subscription::{BillingAnchor, ChangeSpec, CustomTerms},
+};
+use meridian_records::{
+    CancelAt, Invoice, InvoiceDraft, NewCustomer, NewSubscription, Page, Subscription, SubscriptionError,
+    SubscriptionState, TenantRecords,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::region::{Region, by, meter_spec, plan_spec, source, tenant_request};
+
+/// July 2026 and what follows; plan `starter` is base 100 and calls beyond 10,000 at 0.01, all in arrears.
+struct World {
+    region: Region,
+    acme: TenantRecords,
+    customer: String,
+}
+
+fn instant(text: &str) -> Timestamp {
+    let text = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    text.parse().expect("an instant")
+}
+
+fn change(spec: Value) -> ChangeSpec {
+    ChangeSpec::from_json(&spec).expect("a change")
+}
+
+impl World {
+    async fn start() -> Self {
+        let region = Region::start().await.with_catalogue().await;
+        region.add_tenant("acme", 'a').await;
+        let acme = region.tenant("acme");
+        let new = NewCustomer {
+            key: "big".parse().expect("a key"),
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            metadata: json!({}),
+        };
+        let customer = acme.create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer").id;
+        Self { region, acme, customer }
+    }
+
+    async fn plan(&self, name: &str, spec: Value) {
+        let name = name.parse().expect("a name");
+        let uid = format!("uid-{name}");
+        self.region.records.put_plan(&name, &source(&uid, 1), &plan_spec(spec), &by()).await.expect("plan");
+    }
+
+    async fn try_subscribe(&self, plan: &str, terms: Value) -> Result<Subscription, SubscriptionError> {
+        let new = NewSubscription {
+            customer_id: self.customer.clone(),
+            plan: plan.parse().expect("a name"),
+            starts_at: instant("2026-07-01"),
+            ends_at: None,
+            anchor: BillingAnchor::Calendar,
+            time_zone: None,
+            terms: CustomTerms::from_json(&terms).expect("terms"),
+        };
+        self.acme.create_subscription(&new, Uuid::now_v7(), &by()).await
+    }
+
+    async fn subscribe(&self, plan: &str, terms: Value) -> Subscription {
+        self.try_subscribe(plan, terms).await.expect("subscribed")
+    }
+
+    async fn change(&self, of: &Subscription, spec: Value) -> Result<Subscription, SubscriptionError> {
+        self.acme.change_subscription(&of.id, change(spec), &by()).await
+    }
+
+    /// The next period's invoice for so many calls of each price, issued.
+    async fn bill(&self, of: &Subscription, calls: i64) -> Invoice {
+        let terms = self.acme.period_terms(&of.id, None).await.expect("terms");
+        let metered = terms.metered().expect("a plan");
+        let count = |price| PriceUsage::total(price, Quantity::from_integer(calls), calls as u64, 1);
+        let usage = metered.iter().map(count).collect();
+        let input = terms.invoice_input(usage, instant("2027-01-01")).expect("an input");
+        let computation = Computation::of(input).expect("it computes");
+        let draft = InvoiceDraft::of(&computation, &terms);
+        let saved = self.acme.save_invoice(&draft, &by()).await.expect("saved");
+        self.acme.issue_invoice(&saved.invoice.id, instant("2027-01-01"), &by()).await.expect("issued")
+    }
+
+    async fn period(&self, of: &Subscription) -> Option<String> {
+        let now = self.acme.subscription(&of.id).await.expect("asked").expect("there");
+        now.next_period.map(|next| format!("{}..{}", date(next.start), date(next.end)))
+    }
+}
+
+fn date(at: Timestamp) -> String {
+    at.to_string().trim_end_matches("T00:00:00Z").to_owned()
+}
+
+/// "price amount" of each line, and the total.
+fn shown(invoice: &Invoice) -> Vec<String> {
+    let currency = invoice.currency;
+    let line =
+        |line: &meridian_records::InvoiceLine| format!("{} {}", line.price, currency.format(line.amount));
+    let total = format!("total {}", currency.format(invoice.total));
+    invoice.lines.iter().map(line).chain([total]).collect()
+}
+
+#[tokio::test]
+async fn a_trial_moves_the_first_period_and_what_changes_in_it_holds_at_its_end() {
+    let world = World::start().await;
+    world.plan("pro", json!({"prices": [{"name": "base", "flat": {"amount": "310"}}]})).await;
+    let subscription = world.subscribe("starter", json!({"trial": {"days": 14}})).await;
+    assert_eq!(world.period(&subscription).await.as_deref(), Some("2026-07-15..2026-08-01"));
+    world
+        .change(&subscription, json!({"at": "2026-07-03T00:00:00Z", "planRef": {"name": "pro"}}))
+        .await
+        .expect("within the trial, though before the next period");
+    // 17 of 31 days of 310.
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["base 170.00", "total 170.00"]);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_within_a_period_is_prorated_and_counts_both_plans_meters() {
+    let world = World::start().await;
+    world
+        .plan(
+            "pro",
+            json!({"prices": [
+        {"name": "base", "flat": {"amount": "310"}},
+        {"name": "calls", "meterRef": {"name": "api-calls"}, "perUnit": {"amount": "0.02"}}]}),
+        )
+        .await;
+    let subscription = world.subscribe("starter", json!({})).await;
+    let changed = world
+        .change(&subscription, json!({"at": "2026-07-11T00:00:00Z", "planRef": {"name": "pro"}}))
+        .await
+        .expect("changed");
+    assert_eq!(changed.plans.keys().map(|plan| plan.as_str()).collect::<Vec<_>>(), ["pro"]);
+    // 10 of 31 days of 100, 21 of 31 days of 310; 12,000 calls under each plan.
+    assert_eq!(
+        shown(&world.bill(&subscription, 12_000).await),
+        ["base 32.26", "calls 20.00", "base 210.00", "calls 240.00", "total 502.26"]
+    );
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["base 310.00", "calls 0.00", "total 310.00"]);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn time_that_is_billed_does_not_change_and_what_is_to_come_can_be_taken_back() {
+    let world = World::start().await;
+    world.plan("pro", json!({"prices": [{"name": "base", "flat": {"amount": "310"}}]})).await;
+    let subscription = world.subscribe("starter", json!({})).await;
+    world.bill(&subscription, 0).await;
+    let to_pro = |at: &str| json!({"at": format!("{at}T00:00:00Z"), "planRef": {"name": "pro"}});
+    let billed = world.change(&subscription, to_pro("2026-07-31")).await;
+    assert!(
+        matches!(billed, Err(SubscriptionError::AlreadyBilled { until }) if until == instant("2026-08-01"))
+    );
+    let unknown =
+        world.change(&subscription, json!({"at": "2026-08-11T00:00:00Z", "planRef": {"name": "gone"}})).await;
+    assert!(matches!(unknown, Err(SubscriptionError::NoSuchPlan(plan)) if plan == "gone"));
+    let resumed = world.change(&subscription, json!({"at": "2026-08-11T00:00:00Z", "resume": true})).await;
+    assert!(matches!(resumed, Err(SubscriptionError::Timeline(_))), "{resumed:?}");
+    let seats = json!({"at": "2026-08-11T00:00:00Z", "quantities": [{"price": "seats", "quantity": "3"}]});
+    let no_such_price = world.change(&subscription, seats).await;
+    assert!(
+        matches!(&no_such_price, Err(SubscriptionError::Terms(error)) if error.field == "changes[0].quantities[0].price")
+    );
+
+    world.change(&subscription, to_pro("2026-08-11")).await.expect("changed");
+    let again =
+        world.change(&subscription, to_pro("2026-08-11")).await.expect("the same is no second change");
+    assert_eq!(again.terms.changes.len(), 1);
+    let withdraw = async |now: &str| {
+        world.acme.withdraw_change(&subscription.id, instant("2026-08-11"), instant(now), &by()).await
+    };
+    assert!(matches!(withdraw("2026-08-11").await, Err(SubscriptionError::ChangeInForce(_))));
+    assert_eq!(withdraw("2026-08-10").await.expect("taken back").terms.changes, []);
+    assert!(matches!(withdraw("2026-08-10").await, Err(SubscriptionError::NoSuchChange(_))));
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["base 100.00", "calls 0.00", "total 100.00"]);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn what_was_charged_in_advance_is_settled_by_the_period_that_changed() {
+    let world = World::start().await;
+    let ahead = |amount: &str| json!({"prices": [{"name": "base", "flat": {"amount": amount, "billed": "InAdvance"}}]});
+    world.plan("small", ahead("31")).await;
+    world.plan("large", ahead("310")).await;
+    let subscription = world.subscribe("small", json!({})).await;
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base 31.00", "base 31.00", "total 62.00"],
+        "July and August"
+    );
+    let at_the_boundary = world
+        .acme
+        .cancel_subscription(&subscription.id, CancelAt::Instant(instant("2026-08-01")), &by())
+        .await;
+    assert!(
+        matches!(at_the_boundary, Err(SubscriptionError::ChargedAhead { .. })),
+        "nothing would give August back"
+    );
+    world
+        .change(&subscription, json!({"at": "2026-08-11T00:00:00Z", "planRef": {"name": "large"}}))
+        .await
+        .expect("changed");
+    // 21 of 31 days of small are given back, as many of large are charged, and all of September.
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base -21.00", "base 210.00", "base 310.00", "total 499.00"]
+    );
+    let cancelled = world
+        .acme
+        .cancel_subscription(&subscription.id, CancelAt::PeriodEnd(instant("2026-09-10")), &by())
+        .await
+        .expect("cancelled");
+    assert_eq!(
+        (cancelled.state, cancelled.ends_at),
+        (SubscriptionState::Cancelled, Some(instant("2026-10-01")))
+    );
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["total 0.00"], "September was paid");
+    let ended = world.acme.subscription(&subscription.id).await.expect("asked").expect("there");
+    assert_eq!(ended.state, SubscriptionState::Ended);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn pauses_cost_nothing_and_add_ons_are_billed_beside_the_plan() {
+    let world = World::start().await;
+    let storage = meter_spec(json!({"eventType": "storage", "aggregation": "Sum", "valueProperty": "bytes"}));
+    world
+        .region
+        .records
+        .put_meter(&"storage".parse().expect("a name"), &source("m2", 1), &storage, &by())
+        .await
+        .expect("meter");
+    world
+        .plan(
+            "backup",
+            json!({"prices": [
+        {"name": "backup", "flat": {"amount": "10"}},
+        {"name": "stored", "meterRef": {"name": "storage"}, "perUnit": {"amount": "1"}}]}),
+        )
+        .await;
+    let terms = json!({"addOns": [{"planRef": {"name": "backup"}, "quantity": "2"}], "changes": [
+        {"at": "2026-07-11T00:00:00Z", "pause": true}, {"at": "2026-07-21T00:00:00Z", "resume": true},
+        {"at": "2026-08-01T00:00:00Z", "addOns": []}]});
+    let subscription = world.subscribe("starter", terms).await;
+    // 10 of 31 days twice… without the pause: 21 days of 100 and of twice 10.
+    let july = world.bill(&subscription, 0).await;
+    assert_eq!(shown(&july).last().map(String::as_str), Some("total 81.29"));
+    assert!(shown(&july).contains(&"stored 0.00".to_owned()), "{:?}", shown(&july));
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["base 100.00", "calls 0.00", "total 100.00"]);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_in_its_trial_is_never_made_and_wrong_terms_name_their_field() {
+    let world = World::start().await;
+    let nothing = world
+        .try_subscribe(
+            "starter",
+            json!({"trial": {"days": 14}, "changes": [{"at": "2026-07-02T00:00:00Z", "cancel": "AtOnce"}]}),
+        )
+        .await;
+    assert!(matches!(nothing, Err(SubscriptionError::NothingToBill)), "{nothing:?}");
+    let early = world
+        .try_subscribe("starter", json!({"changes": [{"at": "2026-06-30T00:00:00Z", "pause": true}]}))
+        .await;
+    assert!(
+        matches!(&early, Err(SubscriptionError::Terms(error)) if error.field == "changes[0].at"),
+        "{early:?}"
+    );
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn the_platforms_own_plan_changes_with_the_next_period_and_its_zone_with_a_new_subscription() {
+    let world = World::start().await;
+    world.plan("pro", json!({"prices": [{"name": "base", "flat": {"amount": "310"}}]})).await;
+    let own = async || {
+        let listed = world.acme.subscriptions(None, &Page::first(10)).await.expect("listed").items;
+        listed
+            .into_iter()
+            .filter(|subscription| subscription.customer.as_str().is_empty())
+            .collect::<Vec<_>>()
+    };
+    let first = own().await.remove(0);
+    let july = world.bill(&first, 0).await;
+    let put = async |generation, plan: &str, zone: &str| {
+        let more =
+            json!({"planRef": {"name": plan}, "billingStart": "2026-07-01T00:00:00Z", "timeZone": zone});
+        let request = tenant_request("acme", generation, more, &[("default", 'a')]);
+        world.region.records.put_tenant(&request, &by()).await.expect("tenant");
+    };
+    put(2, "pro", "UTC").await;
+    let again = world.acme.period_terms(&first.id, Some(july.period_start)).await.expect("terms");
+    assert_eq!(
+        again.plan.name.as_str(),
+        "starter",
+        "July is still explained by the plan that it was billed by"
+    );
+    put(3, "starter", "UTC").await;
+    put(4, "pro", "UTC").await;
+    assert_eq!(own().await[0].terms.changes.len(), 1, "what never held is forgotten");
+    assert_eq!(shown(&world.bill(&first, 0).await), ["base 310.00", "total 310.00"]);
+
+    put(5, "pro", "Asia/Tokyo").await;
+    let both = own().await;
+    assert_eq!(both.len(), 2);
+    assert_eq!((both[0].state, both[0].ends_at), (SubscriptionState::Ended, Some(instant("2026-09-01"))));
+    let next = both[1].next_period.expect("a period");
+    assert_eq!(next.start, instant("2026-09-01"), "nothing is billed twice and nothing is left out");
+    assert_eq!(next.end, instant("2026-10-01") - 9.hours());
+    world.region.end().await;
+}
