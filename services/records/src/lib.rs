@@ -56,7 +56,7 @@ pub use error::StoreError;
 pub use idempotency::Claim;
 pub use invoices::{
     DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome,
-    SavedInvoice,
+    SavedInvoice, StoredComputation,
 };
 pub use offered::OfferedPlan;
 pub use page::{Listed, Page};

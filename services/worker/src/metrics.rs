@@ -20,7 +20,7 @@ pub struct FailureLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// created, refreshed, kept or issued
+    /// Of a saved invoice: created, refreshed, kept or issued; of one that was computed again: identical, other_engine or differing
     pub outcome: &'static str,
 }
 
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub step_seconds: Family<StepLabel, Histogram, fn() -> Histogram>,
     pub invoices: Family<OutcomeLabel, Counter>,
     pub due_periods: Counter,
+    /// identical, other_engine or differing
+    pub verified: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -45,6 +47,11 @@ impl Metrics {
         registry.register("step_seconds", "How long steps took", metrics.step_seconds.clone());
         registry.register("invoices", "Invoices saved and issued", metrics.invoices.clone());
         registry.register("due_periods", "Due periods that sweeps found", metrics.due_periods.clone());
+        registry.register(
+            "verified_invoices",
+            "Invoices that were computed again; any that differs is a defect",
+            metrics.verified.clone(),
+        );
         metrics
     }
 
@@ -56,6 +63,7 @@ impl Metrics {
             }),
             invoices: Family::default(),
             due_periods: Counter::default(),
+            verified: Family::default(),
         }
     }
 

@@ -13,7 +13,10 @@ use crate::{
     connect,
     metrics::Metrics,
     schedules,
-    workflows::{AggregateUsageWorkflow, BillingCycle, CloseBillingPeriod, GenerateInvoice},
+    workflows::{
+        AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle, CloseBillingPeriod,
+        GenerateInvoice, VerifyInvoices,
+    },
 };
 
 /// A workflow that a dead worker had in its cache waits this long before another one takes it.
@@ -75,6 +78,9 @@ pub fn options(
         .register_workflow::<GenerateInvoice>()?
         .register_workflow::<AggregateUsageWorkflow>()?
         .register_workflow::<BillingCycle>()?
+        .register_workflow::<BillThresholds>()?
+        .register_workflow::<BillThreshold>()?
+        .register_workflow::<VerifyInvoices>()?
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
         .graceful_shutdown_period(drain)
         .build())

@@ -1,4 +1,5 @@
-//! The schedules that sweep for due periods: every quarter of an hour, and at the start of each month, when most periods end.
+//! The schedules: sweeps for due periods every quarter of an hour, and at the start of each month, when most periods end; sweeps
+//! for thresholds as often; and every night the check that all invoices recompute.
 //! They are made, or brought to what is written here, at every start of a worker; several workers do the same and agree.
 
 use std::time::Duration;
@@ -9,7 +10,10 @@ use temporalio_client::{
     schedules::{CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleOverlapPolicy, ScheduleSpec},
 };
 
-use crate::{wire::Cycle, workflows::BillingCycle};
+use crate::{
+    wire::{Cycle, VerifyInvoicesInput},
+    workflows::{BillThresholds, BillingCycle, VerifyInvoices},
+};
 
 /// A sweep that the server missed while it was away is caught up within this time; later the next one does it anyway.
 const CATCH_UP: Duration = Duration::from_secs(3600);
@@ -25,22 +29,44 @@ pub fn monthly_id(region: &str) -> String {
     format!("billing-cycle-monthly/{region}")
 }
 
+pub fn thresholds_id(region: &str) -> String {
+    format!("bill-thresholds/{region}")
+}
+
+pub fn verify_id(region: &str) -> String {
+    format!("verify-invoices/{region}")
+}
+
 pub async fn keep(
     client: &Client,
     region: &str,
     task_queue: &str,
     sweep_every: Duration,
 ) -> anyhow::Result<()> {
-    let sweep = ScheduleSpec::from_interval(sweep_every);
-    keep_one(client, &sweep_id(region), task_queue, sweep).await?;
+    // The schedule's own id as prefix: two schedules with one prefix in one second would lose the second run.
+    let cycle =
+        |id: &str| ScheduleAction::start_workflow(BillingCycle::run, Cycle::default(), task_queue, id);
+    let at = |cron: &str| ScheduleSpec::builder().cron_strings(vec![cron.to_owned()]).build();
+    let id = sweep_id(region);
+    keep_one(client, &id, cycle(&id), ScheduleSpec::from_interval(sweep_every)).await?;
     // Five past midnight UTC on the 1st: the minute itself belongs to events that are just arriving.
-    let monthly = ScheduleSpec::builder().cron_strings(vec!["5 0 1 * *".to_owned()]).build();
-    keep_one(client, &monthly_id(region), task_queue, monthly).await
+    let id = monthly_id(region);
+    keep_one(client, &id, cycle(&id), at("5 0 1 * *")).await?;
+    let id = thresholds_id(region);
+    let thresholds = ScheduleAction::start_workflow(BillThresholds::run, Cycle::default(), task_queue, &id);
+    keep_one(client, &id, thresholds, ScheduleSpec::from_interval(sweep_every)).await?;
+    let id = verify_id(region);
+    let nothing_yet = VerifyInvoicesInput::default();
+    let verify = ScheduleAction::start_workflow(VerifyInvoices::run, nothing_yet, task_queue, &id);
+    keep_one(client, &id, verify, at("30 3 * * *")).await
 }
 
-async fn keep_one(client: &Client, id: &str, task_queue: &str, spec: ScheduleSpec) -> anyhow::Result<()> {
-    // The schedule's own id as prefix: two schedules with one prefix in one second would lose the second run.
-    let action = ScheduleAction::start_workflow(BillingCycle::run, Cycle::default(), task_queue, id);
+async fn keep_one(
+    client: &Client,
+    id: &str,
+    action: ScheduleAction,
+    spec: ScheduleSpec,
+) -> anyhow::Result<()> {
     let options = CreateScheduleOptions::builder()
         .action(action.clone())
         .spec(spec.clone())

@@ -15,6 +15,8 @@ pub const BILLING_CYCLE: &str = "BillingCycle";
 /// The same as `CloseBillingPeriod`, by the name that ruling C9 keeps.
 pub const GENERATE_INVOICE: &str = "GENERATE_INVOICE";
 pub const AGGREGATE_USAGE: &str = "AGGREGATE_USAGE";
+pub const VERIFY_INVOICES: &str = "VerifyInvoices";
+pub const BILL_THRESHOLDS: &str = "BillThresholds";
 
 /// Input of `CloseBillingPeriod` and `GENERATE_INVOICE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,5 +158,88 @@ pub struct FindDue {
 pub struct DuePage {
     pub due: Vec<DueCursor>,
     /// Whether there may be more behind the last one.
+    pub more: bool,
+}
+
+/// Input of `BillThreshold`: the running period of a subscription that has thresholds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillThresholdInput {
+    pub tenant: TenantId,
+    pub subscription: SubscriptionId,
+    pub period_start_us: i64,
+}
+
+impl BillThresholdInput {
+    /// One run for a period at a time.
+    pub fn workflow_id(&self) -> String {
+        let Self { tenant, subscription, period_start_us } = self;
+        format!("threshold/{tenant}/{subscription}/{period_start_us}")
+    }
+}
+
+/// Output of `BillThreshold` and `bill-threshold`. Amounts are decimal strings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BilledThreshold {
+    /// What the period's usage came to.
+    pub reached: String,
+    /// The threshold that it was held against; none where the subscription has none any more.
+    #[serde(default)]
+    pub threshold: Option<String>,
+    /// None: it was not reached.
+    #[serde(default)]
+    pub invoice: Option<ClosedPeriod>,
+}
+
+/// Input of `VerifyInvoices`; empty at the start, filled in where a long check continues as a new run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyInvoicesInput {
+    #[serde(default)]
+    pub after: Option<InvoiceId>,
+    #[serde(default)]
+    pub so_far: VerifiedInvoices,
+}
+
+/// Output of `VerifyInvoices`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedInvoices {
+    /// Computed again to the byte.
+    pub identical: u64,
+    /// Of another version of the engine, which this one does not compute.
+    pub other_engine: u64,
+    /// Those that do not prove themselves.
+    pub differing: u64,
+    /// The first of them, by id.
+    #[serde(default)]
+    pub examples: Vec<InvoiceId>,
+}
+
+impl VerifiedInvoices {
+    /// A report stays small, whatever it reports.
+    pub const EXAMPLES_MAX: usize = 100;
+
+    pub fn add(&mut self, page: Self) {
+        let Self { identical, other_engine, differing, examples } = page;
+        self.identical += identical;
+        self.other_engine += other_engine;
+        self.differing += differing;
+        let room = Self::EXAMPLES_MAX.saturating_sub(self.examples.len());
+        self.examples.extend(examples.into_iter().take(room));
+    }
+}
+
+/// Input of `verify-invoices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyPage {
+    #[serde(default)]
+    pub after: Option<InvoiceId>,
+}
+
+/// Output of `verify-invoices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedPage {
+    pub report: VerifiedInvoices,
+    /// The last one that was looked at.
+    pub last: Option<InvoiceId>,
+    /// Whether there may be more behind it.
     pub more: bool,
 }

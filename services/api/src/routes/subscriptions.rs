@@ -131,10 +131,16 @@ pub(crate) enum CancelWhen {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ScheduledAt {
-    /// RFC 3339: when the change was to take effect.
+    /// RFC 3339: when the change was to take effect. Required.
     #[param(value_type = String)]
-    at: Timestamp,
+    at: Option<Timestamp>,
 }
+
+/// As in a Subscription document of `meridian simulate`; `at` is now where it is absent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object, example = json!({"planRef": {"name": "starter"}, "when": "NextPeriod"}))]
+pub(crate) struct ChangeSubscription(Value);
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -231,17 +237,17 @@ pub(crate) async fn cancel(
 }
 
 /// Changes a running subscription: `planRef`, `quantities`, `addOns`, `pause` or `resume`, at `at` (default now) or, with
-/// `when: NextPeriod`, from the next period on. As in a Subscription document of `meridian simulate`. Time that is billed does
-/// not change any more; the part of a period is prorated, and what was charged in advance is settled by its invoice.
+/// `when: NextPeriod`, from the next period on. Time that is billed does not change any more; the part of a period is prorated, and
+/// what was charged in advance is settled by its invoice.
 #[utoipa::path(post, path = "/v1/subscriptions/{subscription_id}/changes", tag = "Subscriptions",
     operation_id = "changeSubscription", params(("subscription_id" = String, Path, description = "sub_…")),
-    request_body(content = Object, example = json!({"planRef": {"name": "pro"}, "when": "NextPeriod"})),
+    request_body = ChangeSubscription,
     responses((status = 200, body = Subscription)))]
 pub(crate) async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(subscription_id): Path<String>,
-    Body(mut body): Body<Value>,
+    Body(ChangeSubscription(mut body)): Body<ChangeSubscription>,
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
     if let Some(fields) = body.as_object_mut().filter(|fields| !fields.contains_key("at")) {
@@ -263,6 +269,9 @@ pub(crate) async fn withdraw_change(
     Parameters(ScheduledAt { at }): Parameters<ScheduledAt>,
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
+    let found = caller.records(&app).subscription(&id).await?;
+    found.ok_or_else(|| Problem::not_found("subscription"))?;
+    let at = at.ok_or_else(|| Problem::parameter("at", "say when the change was to take effect"))?;
     let by = caller.by("DELETE /v1/subscriptions/{id}/changes");
     Ok(Json(show(caller.records(&app).withdraw_change(&id, at, shown::now(), &by).await?)))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+mod changes;
 mod closing;
 mod control_port;
 mod credentials;

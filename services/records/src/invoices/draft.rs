@@ -2,7 +2,11 @@
 //! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more; never to an
 //! earlier one, however late it arrives.
 
-use meridian_billing::{decimal::Amount, ids::MeterName, invoice::Computation};
+use meridian_billing::{
+    decimal::Amount,
+    ids::MeterName,
+    invoice::{Computation, InvoiceKind},
+};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction};
 
@@ -38,8 +42,15 @@ impl InvoiceDraft {
         Self {
             subscription: input.subscription.clone(),
             period_start: input.period.start,
-            period_end: input.period.end,
+            period_end: match input.kind {
+                InvoiceKind::Period => input.period.end,
+                InvoiceKind::Progressive => input.stored_before.min(input.period.end),
+            },
             revision: 0,
+            part: match input.kind {
+                InvoiceKind::Period => 0,
+                InvoiceKind::Progressive => terms.next_part(),
+            },
             plan_id: terms.plan.plan_id.clone(),
             plan_version: terms.plan.version,
             catalogue_version: input.catalogue_version,
@@ -75,6 +86,7 @@ impl TenantRecords {
             insert_lines(&mut transaction, tenant, &id, &draft.lines).await?;
             let detail = json!({
                 "subscription": draft.subscription, "period_start": draft.period_start, "revision": draft.revision,
+                "part": draft.part,
                 "total": draft.total, "currency": draft.currency, "stored_before": draft.stored_before,
             });
             audit::record(&mut transaction, Some(tenant), by, action, &id, detail).await?;
@@ -115,9 +127,9 @@ async fn insert(
     let id: Option<String> = sqlx::query_scalar(
         "INSERT INTO invoices (invoice_id, tenant, customer_id, subscription_id, period_start, period_end, revision, state,
              currency, subtotal, tax, total, plan_id, plan_version, catalogue_version, engine_version, stored_before, computation,
-             discounts, credits)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-         ON CONFLICT (tenant, subscription_id, period_start, revision) DO NOTHING RETURNING invoice_id",
+             discounts, credits, part)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+         ON CONFLICT (tenant, subscription_id, period_start, part, revision) DO NOTHING RETURNING invoice_id",
     )
     .bind(id::new(Kind::Invoice))
     .bind(tenant)
@@ -138,6 +150,7 @@ async fn insert(
     .bind(&draft.computation)
     .bind(draft.discounts.to_bigdecimal())
     .bind(draft.credits.to_bigdecimal())
+    .bind(draft.part)
     .fetch_optional(&mut **transaction)
     .await
     .doing(DOING)?;
@@ -152,12 +165,13 @@ async fn refresh(
 ) -> Result<(String, SaveOutcome), InvoiceError> {
     let row = sqlx::query(
         "SELECT invoice_id, state, stored_before FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 FOR UPDATE",
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 AND part = $5 FOR UPDATE",
     )
     .bind(tenant)
     .bind(draft.subscription.as_str())
     .bind(Instant(draft.period_start))
     .bind(draft.revision)
+    .bind(draft.part)
     .fetch_one(&mut **transaction)
     .await
     .doing(DOING)?;

@@ -5,7 +5,10 @@
 
 mod draft;
 mod issue;
+mod prove;
 mod read;
+
+pub use prove::StoredComputation;
 
 use jiff::Timestamp;
 use meridian_billing::{
@@ -40,6 +43,8 @@ pub struct InvoiceDraft {
     pub period_end: Timestamp,
     /// 0, or the number of the correction.
     pub revision: i32,
+    /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
+    pub part: i32,
     /// `plan_…` and the version that it was computed by.
     pub plan_id: String,
     pub plan_version: i32,
@@ -84,6 +89,8 @@ pub struct Invoice {
     pub period_start: Timestamp,
     pub period_end: Timestamp,
     pub revision: i32,
+    /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
+    pub part: i32,
     pub state: InvoiceState,
     /// Given at issue, without gaps within the tenant.
     pub number: Option<String>,

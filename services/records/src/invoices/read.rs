@@ -69,7 +69,7 @@ impl TenantRecords {
         let mut transaction = self.scope.begin(&self.pool).await?;
         let id: Option<String> = sqlx::query_scalar(
             "SELECT invoice_id FROM invoices
-             WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4",
+             WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 AND part = 0",
         )
         .bind(tenant)
         .bind(subscription.as_str())
@@ -145,6 +145,7 @@ fn invoice(row: &PgRow) -> Result<Invoice, StoreError> {
         period_start: time("period_start")?,
         period_end: time("period_end")?,
         revision: row.try_get("revision").doing(DOING)?,
+        part: row.try_get("part").doing(DOING)?,
         state: state(row)?,
         number: row.try_get("number").doing(DOING)?,
         currency: parsed::<Currency>(row, "currency")?,

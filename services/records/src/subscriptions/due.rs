@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use meridian_billing::period::Period;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
 use super::{Course, DuePeriod, SubscriptionError, find};
 use crate::{
@@ -46,20 +46,48 @@ impl Records {
         .await
         .doing(DOING)?;
         transaction.commit().await.doing(DOING)?;
-        rows.iter()
-            .map(|row| {
-                Ok(DuePeriod {
-                    tenant: parsed(row, "tenant")?,
-                    subscription: parsed(row, "subscription_id")?,
-                    customer: parsed(row, "customer")?,
-                    period: Period {
-                        start: row.try_get::<Instant, _>("next_period_start").doing(DOING)?.0,
-                        end: row.try_get::<Instant, _>("next_period_end").doing(DOING)?.0,
-                    },
-                })
-            })
-            .collect()
+        rows.iter().map(due_period).collect()
     }
+
+    /// Periods that are running, of subscriptions with thresholds, in the order of [`Records::due_periods`]. A subscription whose
+    /// last period is not billed yet waits for that: usage is billed in its order.
+    pub async fn running_with_thresholds(
+        &self,
+        now: Timestamp,
+        after: Option<&DuePeriod>,
+        limit: u32,
+    ) -> Result<Vec<DuePeriod>, StoreError> {
+        const DOING: &str = "finding running periods with thresholds";
+        let mut transaction = begin_for_every_tenant(&self.pool).await?;
+        let rows = sqlx::query(
+            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
+             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
+             WHERE s.terms ? 'thresholds' AND s.next_period_start <= $1 AND s.next_period_end > $1
+               AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
+             ORDER BY s.next_period_end, s.subscription_id LIMIT $4",
+        )
+        .bind(Instant(now))
+        .bind(optional(after.map(|due| due.period.end)))
+        .bind(after.map_or("", |due| due.subscription.as_str()))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *transaction)
+        .await
+        .doing(DOING)?;
+        rows.iter().map(due_period).collect()
+    }
+}
+
+fn due_period(row: &PgRow) -> Result<DuePeriod, StoreError> {
+    const DOING: &str = "reading a period to bill";
+    Ok(DuePeriod {
+        tenant: parsed(row, "tenant")?,
+        subscription: parsed(row, "subscription_id")?,
+        customer: parsed(row, "customer")?,
+        period: Period {
+            start: row.try_get::<Instant, _>("next_period_start").doing(DOING)?.0,
+            end: row.try_get::<Instant, _>("next_period_end").doing(DOING)?.0,
+        },
+    })
 }
 
 /// Moves the next period past every period that has an issued invoice. Called in the transaction that issues, and
@@ -108,7 +136,8 @@ async fn issued_until(
 ) -> Result<Option<Timestamp>, StoreError> {
     let end: Option<Instant> = sqlx::query_scalar(
         "SELECT period_end FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND state = 'issued' ORDER BY revision LIMIT 1",
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0 AND state = 'issued'
+         ORDER BY revision LIMIT 1",
     )
     .bind(tenant)
     .bind(subscription)

@@ -112,7 +112,7 @@ impl TenantRecords {
             return Ok(subscription);
         }
         let course = Course::read(&mut transaction, &subscription).await?;
-        refuse_billed_time(&course, &subscription, change.at)?;
+        refuse_billed_time(&mut transaction, &course, &subscription, change.at).await?;
         let detail = json!({"change": change});
         subscription.terms.add_change(change);
         name_plans(&mut transaction, &mut subscription).await?;
@@ -173,7 +173,7 @@ impl TenantRecords {
         if ends_at < subscription.starts_at {
             return Err(SubscriptionError::EndsBeforeStart);
         }
-        refuse_billed_time(&course, &subscription, ends_at)?;
+        refuse_billed_time(&mut transaction, &course, &subscription, ends_at).await?;
         refuse_end_of_charged_time(&mut transaction, &subscription, ends_at).await?;
         let cancelled = cancel(&mut transaction, subscription, ends_at, by).await?;
         catalogue::bump(&mut transaction).await?;
@@ -222,16 +222,32 @@ impl TenantRecords {
     }
 }
 
-/// Before the next period to bill nothing changes any more. While nothing is billed, the trial may.
-fn refuse_billed_time(
+/// Before the next period to bill nothing changes any more, nor before the last invoice that a threshold asked for within it.
+/// While nothing is billed, the trial may.
+async fn refuse_billed_time(
+    transaction: &mut Transaction<'_, Postgres>,
     course: &Course,
     subscription: &Subscription,
     at: Timestamp,
 ) -> Result<(), SubscriptionError> {
     let Some(next) = subscription.next_period else { return Ok(()) };
-    let nothing_is_billed = course.first()?.is_none_or(|first| first.start == next.start);
-    if at < next.start && !nothing_is_billed {
-        return Err(SubscriptionError::AlreadyBilled { until: next.start });
+    let on_the_way: Option<Instant> = sqlx::query_scalar(
+        "SELECT max(period_end) FROM invoices
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part > 0 AND state <> 'draft'",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(subscription.id.as_str())
+    .bind(Instant(next.start))
+    .fetch_one(&mut **transaction)
+    .await
+    .doing("finding until when a subscription is billed")?;
+    let until = match on_the_way {
+        Some(until) => until.0,
+        None if course.first()?.is_none_or(|first| first.start == next.start) => return Ok(()),
+        None => next.start,
+    };
+    if at < until {
+        return Err(SubscriptionError::AlreadyBilled { until });
     }
     Ok(())
 }

@@ -28,8 +28,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::{PlanSpec, SpecError},
+    decimal::Amount,
     ids::{CustomerKey, PlanName, SubscriptionId, TenantId},
-    invoice::{AdvanceCharge, BilledSegment, NextTerms},
+    invoice::{AdvanceCharge, BilledSegment, NextTerms, Progress},
     period::{Period, PeriodError},
     subscription::{BillingAnchor, CustomTerms, Frame, TimelineError},
 };
@@ -124,6 +125,10 @@ pub struct PeriodTerms {
     /// What the period began with.
     pub plan: PlanVersion,
     pub charged_ahead: ChargedAhead,
+    /// What was billed of the period before its end, because its usage reached thresholds.
+    pub progress: Progress,
+    /// The amount of usage that the last of those invoices had reached; nothing where there is none.
+    pub billed_on_the_way: Amount,
     /// Which period of the subscription it is, from zero.
     pub index: u32,
     /// What each counting price of the plans counts, with the meter as it is now.

@@ -9,8 +9,8 @@ use meridian_billing::{
     decimal::Amount,
     ids::{MeterName, PriceName, SubscriptionId},
     invoice::{
-        Adjustments, AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, Metered, PriceUsage,
-        charged_ahead, metered,
+        Adjustments, AdvanceCharge, BilledSegment, Computation, InvoiceError, InvoiceInput, InvoiceKind,
+        Metered, PriceUsage, Progress, charged_ahead, metered, usage_amount,
     },
 };
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::BigDecimal};
@@ -51,6 +51,7 @@ impl TenantRecords {
         let segments = course.segments(&placed)?;
         let next = placed.billed.next.as_ref().map(|next| course.foreseen(next)).transpose()?;
         let charged_ahead = charged_before(&mut transaction, &subscription, &course, &placed).await?;
+        let (progress, billed_on_the_way) = progress(&mut transaction, &subscription, start).await?;
         let plans = plan_versions(&course, &segments)?;
         let charges = charges(&mut transaction, &plans).await?;
         let customer = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2")
@@ -74,6 +75,8 @@ impl TenantRecords {
             subscription,
             plan,
             charged_ahead,
+            progress,
+            billed_on_the_way,
             index,
             charges,
             catalogue_version,
@@ -101,7 +104,36 @@ impl PeriodTerms {
         usage: Vec<PriceUsage>,
         stored_before: Timestamp,
     ) -> Result<InvoiceInput, SubscriptionError> {
-        let mut input = InvoiceInput {
+        let mut input = self.input(InvoiceKind::Period, usage, stored_before);
+        self.progress.take_off(&mut input).map_err(unbillable)?;
+        input.charged_in_advance = match &self.charged_ahead {
+            ChargedAhead::Known(charges) => charges.clone(),
+            ChargedAhead::Expected(terms) => {
+                charged_ahead(&InvoiceInput { next: Some(terms.clone()), ..input.clone() })
+                    .map_err(unbillable)?
+            }
+        };
+        Ok(input)
+    }
+
+    /// The engine's input for usage up to the cutoff, because it reached a threshold.
+    pub fn threshold_input(
+        &self,
+        usage: Vec<PriceUsage>,
+        stored_before: Timestamp,
+    ) -> Result<InvoiceInput, SubscriptionError> {
+        let mut input = self.input(InvoiceKind::Progressive, usage, stored_before);
+        self.progress.take_off(&mut input).map_err(unbillable)?;
+        Ok(input)
+    }
+
+    /// Which of the invoices that thresholds ask for in this period would be the next one.
+    pub(crate) fn next_part(&self) -> i32 {
+        i32::try_from(self.progress.invoices()).unwrap_or(i32::MAX - 1) + 1
+    }
+
+    fn input(&self, kind: InvoiceKind, usage: Vec<PriceUsage>, stored_before: Timestamp) -> InvoiceInput {
+        InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: self.catalogue_version,
             tenant: self.subscription.tenant.clone(),
@@ -109,7 +141,7 @@ impl PeriodTerms {
             subscription: self.subscription.id.clone(),
             time_zone: self.subscription.time_zone.clone(),
             period: self.period,
-            kind: InvoiceKind::Period,
+            kind,
             segments: self.segments.clone(),
             plans_before: self.plans_before.clone(),
             charged_in_advance: Vec::new(),
@@ -117,15 +149,7 @@ impl PeriodTerms {
             stored_before,
             usage,
             adjustments: self.adjustments(),
-        };
-        input.charged_in_advance = match &self.charged_ahead {
-            ChargedAhead::Known(charges) => charges.clone(),
-            ChargedAhead::Expected(terms) => {
-                charged_ahead(&InvoiceInput { next: Some(terms.clone()), ..input.clone() })
-                    .map_err(|error| SubscriptionError::Unbillable(error.to_string()))?
-            }
-        };
-        Ok(input)
+        }
     }
 
     fn adjustments(&self) -> Adjustments {
@@ -138,6 +162,40 @@ impl PeriodTerms {
             tax_rounding: custom.tax_rounding,
         }
     }
+}
+
+fn unbillable(error: InvoiceError) -> SubscriptionError {
+    SubscriptionError::Unbillable(error.to_string())
+}
+
+/// What the invoices that thresholds asked for charged of the period, and which amount of usage the last of them had reached.
+async fn progress(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+    period_start: Timestamp,
+) -> Result<(Progress, Amount), SubscriptionError> {
+    const DOING: &str = "reading what was billed within a period";
+    let texts: Vec<String> = sqlx::query_scalar(
+        "SELECT computation FROM invoices
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part > 0 AND state <> 'draft' ORDER BY part",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(subscription.id.as_str())
+    .bind(Instant(period_start))
+    .fetch_all(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let mut progress = Progress::default();
+    let mut reached = Amount::ZERO;
+    for text in texts {
+        let Computation { input, invoice } =
+            serde_json::from_str(&text).map_err(|error| StoreError::unreadable(DOING, error))?;
+        progress.add(&input, &invoice).map_err(unbillable)?;
+        // By this release's engine, whichever computed it.
+        let input = InvoiceInput { engine_version: ENGINE_VERSION, ..input };
+        reached = usage_amount(&input).map_err(unbillable)?;
+    }
+    Ok((progress, reached))
 }
 
 /// What earlier invoices charged in advance for a period. Where the invoice of the period before is still to come, it is what
@@ -165,7 +223,7 @@ pub(crate) async fn charged_by_invoice(
     const DOING: &str = "reading what was charged in advance";
     let invoice: Option<String> = sqlx::query_scalar(
         "SELECT invoice_id FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_end = $3 ORDER BY revision DESC LIMIT 1",
+         WHERE tenant = $1 AND subscription_id = $2 AND period_end = $3 AND part = 0 ORDER BY revision DESC LIMIT 1",
     )
     .bind(subscription.tenant.as_str())
     .bind(subscription.id.as_str())

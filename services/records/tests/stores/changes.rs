@@ -227,6 +227,55 @@ async fn what_was_charged_in_advance_is_settled_by_the_period_that_changed() {
 }
 
 #[tokio::test]
+async fn usage_that_reached_a_threshold_is_billed_once_and_the_period_charges_the_rest() {
+    let world = World::start().await;
+    let terms = json!({"thresholds": [{"amount": "20"}], "coupons": [{"name": "welcome", "amount": "5", "currency": "USD"}]});
+    let subscription = world.subscribe("starter", terms).await;
+    let threshold = async |calls: i64, until: &str| {
+        let terms = world.acme.period_terms(&subscription.id, None).await.expect("terms");
+        let metered = terms.metered().expect("a plan");
+        let count = |price| PriceUsage::total(price, Quantity::from_integer(calls), calls as u64, 1);
+        let input =
+            terms.threshold_input(metered.iter().map(count).collect(), instant(until)).expect("an input");
+        let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
+        let saved = world.acme.save_invoice(&draft, &by()).await.expect("saved");
+        world.acme.issue_invoice(&saved.invoice.id, instant(until), &by()).await.expect("issued")
+    };
+    assert_eq!(
+        world
+            .region
+            .records
+            .running_with_thresholds(instant("2026-07-10"), None, 10)
+            .await
+            .expect("found")
+            .len(),
+        1
+    );
+    let first = threshold(12_000, "2026-07-10").await;
+    assert_eq!(shown(&first), ["calls 20.00", "welcome -5.00", "total 15.00"]);
+    assert_eq!((first.part, first.period_end), (1, instant("2026-07-10")));
+    assert_eq!(
+        world.period(&subscription).await.as_deref(),
+        Some("2026-07-01..2026-08-01"),
+        "July is not over"
+    );
+    let terms = world.acme.period_terms(&subscription.id, None).await.expect("terms");
+    assert_eq!(terms.billed_on_the_way.to_string(), "20");
+
+    let early = world.change(&subscription, json!({"at": "2026-07-09T00:00:00Z", "pause": true})).await;
+    assert!(
+        matches!(early, Err(SubscriptionError::AlreadyBilled { until }) if until == instant("2026-07-10"))
+    );
+    assert_eq!(shown(&threshold(12_500, "2026-07-20").await), ["calls 5.00", "total 5.00"]);
+    assert_eq!(
+        shown(&world.bill(&subscription, 13_000).await),
+        ["base 100.00", "calls 5.00", "total 105.00"]
+    );
+    assert_eq!(world.period(&subscription).await.as_deref(), Some("2026-08-01..2026-09-01"));
+    world.region.end().await;
+}
+
+#[tokio::test]
 async fn pauses_cost_nothing_and_add_ons_are_billed_beside_the_plan() {
     let world = World::start().await;
     let storage = meter_spec(json!({"eventType": "storage", "aggregation": "Sum", "valueProperty": "bytes"}));

@@ -3,6 +3,8 @@
 
 mod pipeline;
 mod rating;
+mod thresholds;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +20,8 @@ use crate::{
     gate::Sources,
     metrics::{FailureLabel, Metrics, StepLabel},
     wire::{
-        AggregatedUsage, AwaitPipeline, CheckPeriod, ClosablePeriod, ClosedPeriod, DueCursor, DuePage,
-        FindDue, IssueInvoice, PeriodAsOf, PipelinePassed,
+        AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod, ClosedPeriod,
+        DueCursor, DuePage, FindDue, IssueInvoice, PeriodAsOf, PipelinePassed, VerifiedPage, VerifyPage,
     },
 };
 
@@ -101,6 +103,36 @@ impl BillingActivities {
     ) -> Result<DuePage, ActivityError> {
         self.counted("find-due-periods", beating(&ctx, find_due(&self, find))).await
     }
+
+    /// Running periods of subscriptions that have thresholds, page by page.
+    #[activity(name = "find-thresholds")]
+    pub async fn find_thresholds(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        find: FindDue,
+    ) -> Result<DuePage, ActivityError> {
+        self.counted("find-thresholds", beating(&ctx, thresholds::find(&self, find))).await
+    }
+
+    /// Bills the usage of a running period if it reached the next threshold, or says how far it is.
+    #[activity(name = "bill-threshold")]
+    pub async fn bill_threshold(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        period: PeriodAsOf,
+    ) -> Result<BilledThreshold, ActivityError> {
+        self.counted("bill-threshold", beating(&ctx, thresholds::bill(&self, period))).await
+    }
+
+    /// Computes a page of invoices again.
+    #[activity(name = "verify-invoices")]
+    pub async fn verify_invoices(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        page: VerifyPage,
+    ) -> Result<VerifiedPage, ActivityError> {
+        self.counted("verify-invoices", beating(&ctx, verify::page(&self, page))).await
+    }
 }
 
 impl BillingActivities {
@@ -141,21 +173,24 @@ async fn beating<T>(
 }
 
 async fn find_due(with: &BillingActivities, find: FindDue) -> Result<DuePage, StepError> {
-    // The customer is no part of the order that the cursor stands for.
-    let after = find.after.map(|after| DuePeriod {
-        tenant: after.tenant,
-        subscription: after.subscription,
-        customer: meridian_billing::ids::CustomerKey::tenant_itself(),
-        period: after.period,
-    });
+    let after = find.after.map(cursor);
     let due =
         with.records.due_periods(Timestamp::now(), with.close_grace, after.as_ref(), DUE_PAGE_MAX).await?;
     with.metrics.due_periods.inc_by(due.len() as u64);
-    let more = due.len() == DUE_PAGE_MAX as usize;
-    let due = due.into_iter().map(|due| DueCursor {
-        tenant: due.tenant,
-        subscription: due.subscription,
-        period: due.period,
-    });
-    Ok(DuePage { due: due.collect(), more })
+    Ok(page_of(due))
+}
+
+/// Where a sweep goes on. The customer is no part of the order that the cursor stands for.
+fn cursor(after: DueCursor) -> DuePeriod {
+    let DueCursor { tenant, subscription, period } = after;
+    DuePeriod { tenant, subscription, customer: meridian_billing::ids::CustomerKey::tenant_itself(), period }
+}
+
+fn page_of(found: Vec<DuePeriod>) -> DuePage {
+    let more = found.len() == DUE_PAGE_MAX as usize;
+    let shown = |due: DuePeriod| {
+        let DuePeriod { tenant, subscription, customer: _, period } = due;
+        DueCursor { tenant, subscription, period }
+    };
+    DuePage { due: found.into_iter().map(shown).collect(), more }
 }

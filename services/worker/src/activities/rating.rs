@@ -96,7 +96,7 @@ pub(super) async fn issue_invoice(
     Ok(closed(issued))
 }
 
-async fn terms(
+pub(super) async fn terms(
     with: &BillingActivities,
     tenant: TenantId,
     subscription: &SubscriptionId,
@@ -106,7 +106,7 @@ async fn terms(
 }
 
 /// What each metered price is told: one question for all that totals answer.
-async fn price_usage(
+pub(super) async fn price_usage(
     with: &BillingActivities,
     terms: &PeriodTerms,
     stored_before_us: i64,
@@ -164,7 +164,7 @@ fn rateable(meter: &MeterRow, quantity: Result<Quantity, FinishError>) -> Result
     })
 }
 
-fn closed(invoice: Invoice) -> ClosedPeriod {
+pub(super) fn closed(invoice: Invoice) -> ClosedPeriod {
     ClosedPeriod {
         state: invoice.state.as_str().to_owned(),
         number: invoice.number,
@@ -175,14 +175,14 @@ fn closed(invoice: Invoice) -> ClosedPeriod {
     }
 }
 
-fn scoped(with: &BillingActivities, tenant: TenantId) -> TenantRecords {
+pub(super) fn scoped(with: &BillingActivities, tenant: TenantId) -> TenantRecords {
     with.records.tenant(Scope::of(tenant))
 }
 
-fn by(reason: &str) -> By {
+pub(super) fn by(reason: &str) -> By {
     By::new("worker", reason)
 }
 
-fn instant(us: i64) -> Result<Timestamp, StepError> {
+pub(super) fn instant(us: i64) -> Result<Timestamp, StepError> {
     Timestamp::from_microsecond(us).map_err(|error| StepError::permanent("InvalidInput", error))
 }

@@ -10,14 +10,11 @@ use temporalio_sdk::{
 };
 use temporalio_workflow::join_all;
 
-use super::{CloseBillingPeriod, step};
+use super::{CloseBillingPeriod, PAGES_MAX, step};
 use crate::{
     activities::BillingActivities,
     wire::{ClosePeriod, Cycle, CycleReport, DueCursor, FindDue},
 };
-
-/// Pages of one run; a longer sweep continues as a new run, so that no history grows without bound.
-const PAGES_MAX: usize = 10;
 
 #[workflow]
 #[derive(Default)]

@@ -6,6 +6,8 @@
 mod aggregate;
 mod close;
 mod cycle;
+mod thresholds;
+mod verify;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,6 +17,11 @@ use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, Workf
 pub use aggregate::AggregateUsageWorkflow;
 pub use close::{CloseBillingPeriod, GenerateInvoice};
 pub use cycle::BillingCycle;
+pub use thresholds::{BillThreshold, BillThresholds};
+pub use verify::VerifyInvoices;
+
+/// Pages of one run of a sweep; a longer one continues as a new run, so that no history grows without bound.
+const PAGES_MAX: usize = 10;
 
 /// The instant of the workflow's current task.
 fn now_us<W>(ctx: &WorkflowContext<W>) -> Result<i64, WorkflowTermination> {

@@ -123,6 +123,8 @@ impl World {
         for id in [
             meridian_worker::schedules::sweep_id(&self.name),
             meridian_worker::schedules::monthly_id(&self.name),
+            meridian_worker::schedules::thresholds_id(&self.name),
+            meridian_worker::schedules::verify_id(&self.name),
         ] {
             // A test whose worker never got as far has none.
             let _ = self.client.get_schedule_handle(id).delete(Default::default()).await;

@@ -1,0 +1,49 @@
+//! Billing a running period's usage when it reached a threshold.
+
+use jiff::Timestamp;
+use meridian_billing::{
+    decimal::{Amount, Overflow},
+    invoice::{Computation, usage_amount},
+    subscription::next_threshold,
+};
+use meridian_records::InvoiceDraft;
+
+use super::{BillingActivities, DUE_PAGE_MAX, cursor, page_of, rating};
+use crate::{
+    crash,
+    failure::StepError,
+    wire::{BilledThreshold, DuePage, FindDue, PeriodAsOf},
+};
+
+pub(super) async fn find(with: &BillingActivities, find: FindDue) -> Result<DuePage, StepError> {
+    let after = find.after.map(cursor);
+    let running =
+        with.records.running_with_thresholds(Timestamp::now(), after.as_ref(), DUE_PAGE_MAX).await?;
+    Ok(page_of(running))
+}
+
+/// Once more for the same cutoff finds what the first attempt billed, and bills nothing.
+pub(super) async fn bill(with: &BillingActivities, asked: PeriodAsOf) -> Result<BilledThreshold, StepError> {
+    let terms = rating::terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
+    let stored_before = rating::instant(asked.stored_before_us)?;
+    let usage = rating::price_usage(with, &terms, asked.stored_before_us).await?;
+    let input = terms.threshold_input(usage, stored_before)?;
+    let reached = usage_amount(&input)?;
+    let threshold = next_threshold(&terms.subscription.terms.thresholds, terms.billed_on_the_way)
+        .map_err(|overflow: Overflow| StepError::permanent("CannotBeRated", overflow))?;
+    let shown = |amount: Amount| amount.to_string();
+    let mut billed =
+        BilledThreshold { reached: shown(reached), threshold: threshold.map(shown), invoice: None };
+    if threshold.is_none_or(|threshold| reached < threshold) || stored_before >= terms.period.end {
+        return Ok(billed);
+    }
+    let draft = InvoiceDraft::of(&Computation::of(input)?, &terms);
+    let records = rating::scoped(with, asked.tenant);
+    let by = rating::by("usage reached a threshold");
+    let saved = records.save_invoice(&draft, &by).await?;
+    crash::point("bill-threshold/saved");
+    let issued = records.issue_invoice(&saved.invoice.id, Timestamp::now(), &by).await?;
+    with.metrics.invoice("issued");
+    billed.invoice = Some(rating::closed(issued));
+    Ok(billed)
+}

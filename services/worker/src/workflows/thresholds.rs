@@ -1,0 +1,92 @@
+//! Usage that reached a threshold of its subscription is billed before the period ends: a sweep looks at the running periods of
+//! subscriptions that have thresholds, and each is billed by a workflow of its own, once at a time.
+
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ChildWorkflowOptions, ChildWorkflowStartError, ContinueAsNewOptions, ParentClosePolicy,
+    StartChildWorkflowExecutionFailedCause, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
+};
+use temporalio_workflow::join_all;
+
+use super::{PAGES_MAX, now_us, step, waiting_step};
+use crate::{
+    activities::BillingActivities,
+    wire::{
+        AwaitPipeline, BillThresholdInput, BilledThreshold, Cycle, CycleReport, DueCursor, FindDue,
+        PeriodAsOf,
+    },
+};
+
+#[workflow]
+#[derive(Default)]
+pub struct BillThresholds;
+
+#[workflow_methods]
+impl BillThresholds {
+    #[run(name = "BillThresholds")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, input: Cycle) -> WorkflowResult<CycleReport> {
+        let Cycle { mut after, so_far: mut report } = input;
+        for _ in 0..PAGES_MAX {
+            let find = FindDue { after };
+            let page = ctx.execute_activity(BillingActivities::find_thresholds, find, step()).await?;
+            start_all(ctx, &page.due, &mut report).await?;
+            after = page.due.last().cloned();
+            if !page.more || after.is_none() {
+                return Ok(report);
+            }
+        }
+        match ctx.continue_as_new(Cycle { after, so_far: report }, ContinueAsNewOptions::default())? {}
+    }
+}
+
+async fn start_all<W>(
+    ctx: &WorkflowContext<W>,
+    running: &[DueCursor],
+    report: &mut CycleReport,
+) -> WorkflowResult<()> {
+    let starts = running.iter().map(|running| {
+        let input = BillThresholdInput {
+            tenant: running.tenant.clone(),
+            subscription: running.subscription.clone(),
+            period_start_us: running.period.start.as_microsecond(),
+        };
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(input.workflow_id())
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .parent_close_policy(ParentClosePolicy::Abandon)
+            .build();
+        ctx.start_child_workflow(BillThreshold::run, input, options)
+    });
+    for started in join_all(starts).await {
+        match started {
+            Ok(_) => report.started += 1,
+            Err(ChildWorkflowStartError::StartFailed {
+                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+                ..
+            }) => report.under_way += 1,
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(())
+}
+
+/// One running period: what was used up to now, once it is all stored, is held against the next threshold.
+#[workflow]
+#[derive(Default)]
+pub struct BillThreshold;
+
+#[workflow_methods]
+impl BillThreshold {
+    #[run(name = "BillThreshold")]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        input: BillThresholdInput,
+    ) -> WorkflowResult<BilledThreshold> {
+        let gate = AwaitPipeline { acknowledged_before_us: now_us(ctx)? };
+        let passed = ctx.execute_activity(BillingActivities::wait_for_pipeline, gate, waiting_step()).await?;
+        let BillThresholdInput { tenant, subscription, period_start_us } = input;
+        let stored_before_us = passed.stored_before_us;
+        let period = PeriodAsOf { tenant, subscription, period_start_us, stored_before_us };
+        Ok(ctx.execute_activity(BillingActivities::bill_threshold, period, step()).await?)
+    }
+}
