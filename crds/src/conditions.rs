@@ -121,6 +121,8 @@ words! {
         RegionNotReady,
         /// A Plan, Meter or Tenant that the spec names does not exist in this namespace.
         ReferenceNotFound,
+        /// A price of a Plan asks its Meter for something that the Meter does not have. The message names both.
+        MeterMisfit,
         /// The region is Dedicated to another tenant.
         TenancyRefused,
         /// The region's API refused the catalogue entry. The message repeats why.

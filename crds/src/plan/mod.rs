@@ -88,6 +88,22 @@ pub struct PlanSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40), regex(pattern = AMOUNT))]
     pub maximum: Option<String>,
+    /// Whom the version of the plan that this spec makes moves. `New`: nobody, it is for subscriptions that take the plan
+    /// from now on. `NextPeriod`: running subscriptions too, when their next period starts. `Immediate`: running
+    /// subscriptions at once; their running period is split at that instant and prorated. A change of this alone makes a
+    /// version too. Default `NextPeriod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Of an optional enum the schema would list null among its words.
+    #[schemars(with = "UpdatePolicy")]
+    pub update_policy: Option<UpdatePolicy>,
+}
+
+/// Whom a version of a plan moves.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdatePolicy {
+    New,
+    NextPeriod,
+    Immediate,
 }
 
 /// A length of time by the calendar, at most ten years.

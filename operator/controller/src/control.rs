@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian_crds::conditions::Reason;
 use meridian_daemon::{ExposeSecret, SecretString};
 use meridian_desired::catalogue::{Entry, EntryKind, KeyHash};
 use reqwest::{Method, StatusCode};
@@ -87,7 +88,7 @@ pub enum Sent {
     /// The api has it. `written` tells whether it had to be sent.
     Stored { version: Option<i64>, written: bool },
     /// The api understood and said no: nothing is to be sent again until something changes.
-    Refused { tenancy: bool, message: String },
+    Refused { reason: Reason, message: String },
     /// The api lacks something that another object brings: to be sent again soon.
     Waits { message: String },
 }
@@ -262,6 +263,9 @@ impl Row {
     }
 }
 
+/// The reasons of a refusal.
+pub const REFUSALS: [Reason; 3] = [Reason::CatalogueRefused, Reason::MeterMisfit, Reason::TenancyRefused];
+
 /// What the api says no to for good: a bad spec, or a tenancy that it does not admit.
 fn refusal(status: StatusCode, body: &str) -> Option<Sent> {
     let ProblemBody { code, detail, field } = serde_json::from_str(body).unwrap_or_default();
@@ -269,10 +273,12 @@ fn refusal(status: StatusCode, body: &str) -> Option<Sent> {
         Some(field) if !field.is_empty() => format!("{field}: {detail}"),
         Some(_) | None => detail,
     };
+    let refused = |reason| Some(Sent::Refused { reason, message: message.clone() });
     match status {
-        StatusCode::UNPROCESSABLE_ENTITY => Some(Sent::Refused { tenancy: false, message }),
-        StatusCode::CONFLICT if code == "tenancy_refused" => Some(Sent::Refused { tenancy: true, message }),
-        StatusCode::CONFLICT if code == "name_taken" => Some(Sent::Refused { tenancy: false, message }),
+        StatusCode::UNPROCESSABLE_ENTITY if code == "meter_misfit" => refused(Reason::MeterMisfit),
+        StatusCode::UNPROCESSABLE_ENTITY => refused(Reason::CatalogueRefused),
+        StatusCode::CONFLICT if code == "tenancy_refused" => refused(Reason::TenancyRefused),
+        StatusCode::CONFLICT if code == "name_taken" => refused(Reason::CatalogueRefused),
         StatusCode::CONFLICT => Some(Sent::Waits { message }),
         _ => None,
     }

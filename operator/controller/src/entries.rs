@@ -139,8 +139,7 @@ async fn carry_out<K: CatalogueKind>(
 /// The refusal that the status of this generation tells of.
 fn told_refusal(object: &impl CatalogueKind) -> Option<Outcome> {
     let stalled = find(object.conditions(), ConditionType::Stalled)?;
-    let reasons = [Reason::CatalogueRefused, Reason::TenancyRefused];
-    let reason = reasons.into_iter().find(|reason| reason.as_str() == stalled.reason)?;
+    let reason = control::REFUSALS.into_iter().find(|reason| reason.as_str() == stalled.reason)?;
     let current = stalled.observed_generation == object.meta().generation && stalled.status == "True";
     current.then(|| Outcome::Stuck(reason, stalled.message.clone()))
 }
@@ -162,10 +161,9 @@ async fn send(
             ctx.metrics.catalogue(name, "waits");
             (Outcome::Working(Reason::WaitingForDependency, message), None)
         }
-        Sent::Refused { tenancy, message } => {
+        Sent::Refused { reason, message } => {
             ctx.metrics.catalogue(name, "refused");
             ctx.memory.wrote(refusal);
-            let reason = if tenancy { Reason::TenancyRefused } else { Reason::CatalogueRefused };
             (Outcome::Stuck(reason, format!("The region's api refused it: {message}")), None)
         }
     })

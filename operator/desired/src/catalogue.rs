@@ -123,7 +123,22 @@ pub fn plan(plan: &Plan, around: &Around<'_>) -> Result<Entry, Outcome> {
             meter.map(|meter| (&meter.metadata, status_conditions(&meter.status, |s| &s.conditions))),
         )?;
     }
+    fits_meters(&spec, around)?;
     Ok(entry)
+}
+
+/// The api says the same; here it is said before anything is sent, and unsaid as soon as the Meter or the Plan is another.
+fn fits_meters(plan: &billing::PlanSpec, around: &Around<'_>) -> Result<(), Outcome> {
+    let mut meters = BTreeMap::new();
+    for name in plan.meter_names() {
+        let spec = around.meters.get(name).map(|meter| billing::MeterSpec::from_json(&to_json(&meter.spec)));
+        // A bad Meter is told on the Meter.
+        if let Some(Ok(spec)) = spec {
+            meters.insert(name, spec);
+        }
+    }
+    billing::check_meter_fit(plan, |name| meters.get(name))
+        .map_err(|error| Outcome::Stuck(Reason::MeterMisfit, format!("spec.{error}")))
 }
 
 /// A tenant as the api is to have it, but for its keys. Its plan goes first.

@@ -49,6 +49,10 @@ pub enum Code {
     /// A Dedicated region takes one tenant.
     TenancyRefused,
     MeterMissing,
+    /// A plan's price asks its meter for something that the meter does not have.
+    MeterMisfit,
+    /// The meter would no longer have what a plan's price asks of it.
+    PlanMisfit,
     PlanMissing,
     TenantMissing,
     NameTaken,

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 
 use meridian_billing::{
-    catalogue::{MeterSpec, PlanSpec, SpecError},
+    catalogue::{MeterSpec, PlanSpec, SpecError, check_meter_fit},
     ids::{MeterName, PlanName},
     subscription::{SubscriptionSpec, overridden, unknown_override},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{
-    SimulateError,
-    references::{check_dimensions, check_prices},
-};
+use crate::{SimulateError, references::check_prices};
 
 const GROUP: &str = "billing.meridian.dev/";
 
@@ -132,19 +129,28 @@ impl Catalogue {
         let plan = known
             .ok_or_else(|| SimulateError::new(field, format!("there is no Plan {wanted:?} in the file")))?;
         for (name, spec) in &plans {
-            check_dimensions(name, spec, &meters)?;
+            check_meter_fit(spec, |meter| named(&meters, meter))
+                .map_err(|error| below(&format!("Plan {name}"), &error))?;
         }
         if let Some((place, spec)) = &subscription {
             check_prices(place, spec, &plans)?;
             if let Some(error) = unknown_override(&plans.values().collect::<Vec<_>>(), &spec.overrides) {
                 return Err(below(place, &error));
             }
-            for plan in plans.values_mut() {
+            for (name, plan) in &mut plans {
                 *plan = overridden(plan, &spec.overrides).map_err(|error| below(place, &error))?;
+                // An override may bring another model, and with it another question to the meter.
+                check_meter_fit(plan, |meter| named(&meters, meter)).map_err(|error| {
+                    SimulateError::new(format!("{place}: spec.overrides"), format!("Plan {name}: {error}"))
+                })?;
             }
         }
         Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
     }
+}
+
+fn named<'a>(meters: &'a BTreeMap<MeterName, MeterSpec>, name: &str) -> Option<&'a MeterSpec> {
+    meters.get(&MeterName::new(name).ok()?)
 }
 
 fn below(place: &str, error: &SpecError) -> SimulateError {

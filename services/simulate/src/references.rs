@@ -1,52 +1,16 @@
 //! Every name in the file that means something elsewhere in the file. One that means nothing would not fail later: it would
-//! be a discount for nobody or usage at the wrong price. Plans are looked up by [`crate::periods`]; overrides by
+//! be a discount for nobody. Plans are looked up by [`crate::periods`]; overrides, and what prices ask of meters, by
 //! [`crate::catalogue_file`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_billing::{
-    catalogue::{MeterSpec, PlanSpec, PriceModel, PriceSpec},
-    ids::{MeterName, PlanName, PriceName},
+    catalogue::PlanSpec,
+    ids::{PlanName, PriceName},
     subscription::SubscriptionSpec,
 };
 
 use crate::SimulateError;
-
-/// The properties that a price tells apart are those that its meter groups by.
-pub fn check_dimensions(
-    plan: &PlanName,
-    spec: &PlanSpec,
-    meters: &BTreeMap<MeterName, MeterSpec>,
-) -> Result<(), SimulateError> {
-    for (index, price) in spec.prices.iter().enumerate() {
-        let meter = price.meter_ref.as_ref().and_then(|meter| MeterName::new(meter.name.as_str()).ok());
-        let Some((name, meter)) = meter.and_then(|name| meters.get_key_value(&name)) else { continue };
-        for (field, property) in dimensions(price) {
-            if !meter.group_by.contains(property) {
-                let problem = format!("Meter {name} does not group by {property:?}: add it to its groupBy");
-                return Err(SimulateError::new(
-                    format!("Plan {plan}: spec.prices[{index}].{field}"),
-                    problem,
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// With the fields that name them.
-fn dimensions(price: &PriceSpec) -> Vec<(String, &String)> {
-    let matrix = match price.model() {
-        Ok(PriceModel::Matrix(matrix)) => matrix.dimensions.as_slice(),
-        Ok(_) | Err(_) => &[],
-    };
-    let bucket = price.bucket.as_ref().map(|bucket| bucket.group_by.as_slice()).unwrap_or_default();
-    let named = |field: &'static str, properties| {
-        let place = move |(index, property)| (format!("{field}[{index}]"), property);
-        <[String]>::iter(properties).enumerate().map(place).collect::<Vec<_>>()
-    };
-    [named("matrix.dimensions", matrix), named("bucket.groupBy", bucket)].concat()
-}
 
 /// Seats are of a price; a list of prices names at least one that is there (others may be of plans that are not in the file).
 pub fn check_prices(

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `schema/*.sql` (the tables, each with its reasons) → [`rows`] (what is inserted) → `native` (how it is
 //! encoded) → `insert` (why it may be repeated) → `metered_usage` (what a meter came to, from `period_usage` and `readings`), `price_usage` (what a price is told), `usage_series`,
-//! `line_events`, `quarantine`, `prove` (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
+//! `line_events`, `quarantine`, `prove`, `raw_usage` (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
 //!
 //! Rules that hold everywhere here:
 //! - Times are UTC microseconds since 1970 in an `i64`; ranges are half-open, `[start, end)`.
@@ -27,6 +27,9 @@ mod period_usage;
 mod price_usage;
 mod prove;
 mod quarantine;
+mod raw_usage;
+#[cfg(all(test, feature = "stores-tests"))]
+mod raw_usage_tests;
 mod readings;
 mod recovery;
 pub mod rows;
@@ -45,6 +48,7 @@ pub use period_usage::{PeriodKey, PeriodQuery, TotalFigures, UsageTotal};
 pub use price_usage::{PriceUsageError, PriceUsageQuery};
 pub use prove::{Proof, ProvenUsage};
 pub use quarantine::{QuarantineCursor, QuarantinePage, QuarantinedEvent};
+pub use raw_usage::{RAW_EVENTS_MAX, UsageProof, UsageProofError, UsageProofQuery};
 pub use recovery::{KnownEvent, PartitionStored, ReleaseCandidate, ReleaseQuery};
 pub use scope::Scope;
 pub use store::{ClickHouseOptions, UsageStore};

@@ -434,6 +434,49 @@ async fn what_the_api_refuses_is_told_and_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_price_that_does_not_fit_its_meter_is_told_before_it_is_sent() {
+    let mut world = World::new().await;
+    world.server.put("user", dev_region());
+    let [meter, mut plan, _] = catalogue();
+    plan["spec"]["prices"][1]["bucket"] = json!({"size": "Hour", "groupBy": ["model"]});
+    world.server.put("user", meter);
+    world.server.put("user", plan);
+    world.settle().await;
+    let told = |world: &World| condition(&world.server.get(PLANS, NAMESPACE, "starter").unwrap(), "Stalled");
+    let (status, reason, message) = told(&world);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "MeterMisfit"));
+    assert!(message.starts_with("spec.prices[1].bucket.groupBy[0]: Meter api-calls"), "{message}");
+    assert!(!world.control.rows().contains_key(&("plans".to_owned(), "starter".to_owned())));
+    world.server.edit("user", METERS, NAMESPACE, "api-calls", |meter| {
+        meter["spec"]["groupBy"] = json!(["model"]);
+    });
+    world.settle().await;
+    assert_eq!(told(&world).0, "False");
+    assert!(world.control.rows().contains_key(&("plans".to_owned(), "starter".to_owned())));
+}
+
+#[tokio::test]
+async fn a_misfit_that_only_the_api_sees_has_its_own_reason_and_is_not_sent_again() {
+    let mut world = World::new().await;
+    let problem =
+        json!({"code": "meter_misfit", "detail": "Meter m does not group by it", "field": "spec.prices[1]"});
+    world.control.refuse("starter", 422, problem);
+    world.server.put("user", dev_region());
+    let [meter, plan, _] = catalogue();
+    world.server.put("user", meter);
+    world.server.put("user", plan);
+    world.settle().await;
+    let plan = world.server.get(PLANS, NAMESPACE, "starter").unwrap();
+    let (status, reason, message) = condition(&plan, "Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "MeterMisfit"));
+    assert!(message.contains("spec.prices[1]: Meter m does not group by it"), "{message}");
+    let puts = world.control.puts();
+    world.pass().await;
+    world.pass().await;
+    assert_eq!(world.control.puts(), puts);
+}
+
+#[tokio::test]
 async fn an_api_that_lost_its_rows_gets_them_again() {
     let mut world = ready_world().await;
     world.control.lose_everything();

@@ -56,7 +56,8 @@ pub(crate) async fn archive_meter(
     Ok(Json(Archived::new(name, changed)))
 }
 
-/// Stores a plan as its object says. A changed one is a new version, which holds for periods that start later.
+/// Stores a plan as its object says. A changed one is a new version, which moves running subscriptions as its
+/// `updatePolicy` says. Each price must fit the meter that it counts.
 #[utoipa::path(put, path = "/control/v1/plans/{name}", tag = "Control", operation_id = "putPlan",
     params(("name" = String, Path)), request_body = PutEntry, responses((status = 200, body = Stored)))]
 pub(crate) async fn put_plan(

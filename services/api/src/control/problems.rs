@@ -27,6 +27,11 @@ pub(super) fn control_problem(error: ControlError) -> Problem {
         ControlError::MeterMissing { field, .. } => {
             Problem::conflict(Code::MeterMissing, detail).field(below_spec(&field))
         }
+        ControlError::MeterMisfit { field, detail } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MeterMisfit, detail)
+                .field(below_spec(&field))
+        }
+        ControlError::PlanMisfit { .. } => Problem::conflict(Code::PlanMisfit, detail),
         ControlError::PlanMissing { .. } => {
             Problem::conflict(Code::PlanMissing, detail).field("spec.planRef.name")
         }

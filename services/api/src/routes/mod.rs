@@ -11,6 +11,7 @@ mod quarantine;
 mod shown;
 mod subscriptions;
 mod usage;
+mod usage_proof;
 
 use axum::{Json, Router, middleware::from_fn_with_state};
 use serde::Serialize;
@@ -56,6 +57,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::close))
         .routes(routes!(billing_runs::get))
         .routes(routes!(usage::get))
+        .routes(routes!(usage_proof::get))
         .routes(routes!(preview::preview))
         .routes(routes!(invoices::list))
         .routes(routes!(invoices::get))

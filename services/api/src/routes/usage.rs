@@ -77,7 +77,7 @@ pub(crate) async fn get(
     if query.end <= query.start {
         return Err(Problem::parameter("end", "must be after start"));
     }
-    let (meter, customer) = known(&app, &caller, &query).await?;
+    let (meter, customer) = known(&app, &caller, &query.meter, &query.customer).await?;
     let period = Period { start: query.start, end: query.end };
     let total = total(app.usage(), caller.scope.tenant(), customer.as_str(), &meter, period).await?;
     let points = match window {
@@ -98,13 +98,18 @@ pub(crate) async fn get(
 }
 
 /// A name that this tenant does not have is not found; it never becomes a wider question.
-async fn known(app: &App, caller: &Caller, query: &UsageQuery) -> Result<(MeterRow, CustomerKey), Problem> {
+pub(super) async fn known(
+    app: &App,
+    caller: &Caller,
+    meter: &str,
+    customer: &str,
+) -> Result<(MeterRow, CustomerKey), Problem> {
     let records = caller.records(app);
     let no_meter = || Problem::not_found("meter").field("meter");
-    let name = MeterName::new(query.meter.as_str()).map_err(|_| no_meter())?;
+    let name = MeterName::new(meter).map_err(|_| no_meter())?;
     let meter = records.meter_named(&name).await?.ok_or_else(no_meter)?;
     let no_customer = || Problem::not_found("customer").field("customer");
-    let customer = CustomerKey::new(query.customer.as_str()).map_err(|_| no_customer())?;
+    let customer = CustomerKey::new(customer).map_err(|_| no_customer())?;
     // The tenant itself may send usage before anybody bills it.
     if !customer.is_tenant_itself() {
         records.customer_by_key(&customer).await?.ok_or_else(no_customer)?;

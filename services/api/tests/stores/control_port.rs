@@ -112,6 +112,26 @@ async fn what_is_not_there_yet_is_409_and_works_once_it_is() {
 }
 
 #[tokio::test]
+async fn a_price_that_does_not_fit_its_meter_is_422_and_a_meter_that_does_not_fit_its_price_is_409() {
+    let region = Region::start().await.with_catalogue(&[]).await;
+    let mut plan = plan_spec();
+    plan["prices"][1]["bucket"] = json!({"size": "Hour", "groupBy": ["model"]});
+    let plan = json!({"uid": "p2", "generation": 1, "spec": plan});
+    let problem = region.put("plans/hourly", plan.clone()).await.problem(422, "meter_misfit");
+    assert_eq!(problem["field"], "spec.prices[1].bucket.groupBy[0]", "{problem}");
+    let meter = |uid: &str, group_by: Value| {
+        let mut spec = meter_spec();
+        spec["groupBy"] = group_by;
+        json!({"uid": uid, "generation": 1, "spec": spec})
+    };
+    region.put("meters/api-calls", meter("m2", json!(["model"]))).await.expect(200);
+    region.put("plans/hourly", plan).await.expect(200);
+    let problem = region.put("meters/api-calls", meter("m3", json!([]))).await.problem(409, "plan_misfit");
+    let detail = problem["detail"].as_str().expect("a sentence");
+    assert!(detail.contains("\"hourly\"") && detail.contains("does not group by \"model\""), "{detail}");
+}
+
+#[tokio::test]
 async fn a_dedicated_region_refuses_every_other_tenant() {
     let region = Region::start_with(Limits::default(), Some("acme")).await.with_catalogue(&["acme"]).await;
     region.put("tenants/zeta", tenant_body("zeta")).await.problem(409, "tenancy_refused");

@@ -190,6 +190,33 @@ async fn usage_is_told_as_a_total_and_by_window() {
 }
 
 #[tokio::test]
+async fn usage_is_proven_from_what_was_sent() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    region.customer("acme", "big").await;
+    region.call("acme", "big", 62).await;
+    let range = "start=2026-07-03T00:00:00Z&end=2026-07-05T12:00:00Z";
+    let proven = format!("/v1/usage/proof?meter=api-calls&customer=big&{range}");
+    let proof = region.get("acme", &proven).await.expect(200);
+    let figure = json!({"quantity": "5", "events": 5});
+    assert_eq!(
+        (&proof["from_rollups"], &proof["from_raw"], &proof["equal"]),
+        (&figure, &figure, &json!(true))
+    );
+    // A meter that counts the same events and was made after them.
+    let late = json!({"uid": "m9", "generation": 1, "spec": {
+        "regionRef": {"name": "test"}, "eventType": "api.call", "aggregation": "UniqueCount", "valueProperty": "path"}});
+    region.put("meters/late", late).await.expect(200);
+    let late =
+        region.get("acme", &format!("/v1/usage/proof?meter=late&customer=big&{range}")).await.expect(200);
+    assert_eq!(late["from_rollups"], json!({"quantity": "0", "events": 0}));
+    assert_eq!(late["from_raw"], json!({"quantity": "1", "events": 5}));
+    assert_eq!(
+        (&late["equal"], &late["unusable_events"], &late["altered_events"]),
+        (&json!(false), &json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
 async fn lists_come_in_pages_that_hold_everything_once() {
     let region = Region::start().await.with_catalogue(&["acme"]).await;
     for number in 0..7 {

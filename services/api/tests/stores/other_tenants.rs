@@ -130,6 +130,9 @@ async fn an_id_of_another_tenant_in_a_filter_or_body_is_not_found_either() {
     let usage = "/v1/usage?meter=api-calls&customer=big&start=2026-07-01T00:00:00Z&end=2026-08-01T00:00:00Z";
     region.get("acme", usage).await.problem(404, "not_found");
     region.get("zeta", usage).await.expect(200);
+    let proof = usage.replace("/v1/usage", "/v1/usage/proof");
+    region.get("acme", &proof).await.problem(404, "not_found");
+    region.get("zeta", &proof).await.expect(200);
 }
 
 #[tokio::test]

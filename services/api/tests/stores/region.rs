@@ -11,7 +11,11 @@ use meridian_api::{
     config::Limits,
     serve::{control_port, tenant_port},
 };
-use meridian_billing::{decimal::Decimal, ids::TenantId};
+use meridian_billing::{
+    decimal::Decimal,
+    event::UsageEvent,
+    ids::{CustomerKey, ProjectId, TenantId},
+};
 use meridian_records::{PostgresOptions, Records, Scope, TenantRecords, connect};
 use meridian_usage_store::{
     ClickHouseOptions, StoredBatch, Token, UsageStore,
@@ -223,6 +227,8 @@ impl Region {
     }
 }
 
+const PROPERTIES: &str = r#"{"path":"/things"}"#;
+
 fn event(
     tenant: &str,
     customer: &str,
@@ -231,7 +237,18 @@ fn event(
     count: u32,
 ) -> (RawEventRow, ProcessedEventRow) {
     let time_us = JULY_US + 31 * 86_400_000_000 / i64::from(count) * i64::from(index);
-    let (id, identity) = (format!("event-{offset}"), offset as u128 + 7_000_000_000);
+    let sent = UsageEvent {
+        tenant: TenantId::new(tenant).expect("a tenant"),
+        project: ProjectId::new("default").expect("a project"),
+        source: "default".to_owned(),
+        id: format!("event-{offset}"),
+        event_type: "api.call".to_owned(),
+        customer: CustomerKey::new(customer).expect("a customer"),
+        time_us,
+        received_at_us: time_us + 5,
+        properties: serde_json::from_str(PROPERTIES).expect("an object"),
+    };
+    let (id, identity) = (sent.id.clone(), offset as u128 + 7_000_000_000);
     let raw = RawEventRow {
         tenant: tenant.to_owned(),
         project: "default".to_owned(),
@@ -241,9 +258,9 @@ fn event(
         customer: customer.to_owned(),
         time_us,
         received_at_us: time_us + 5,
-        properties: r#"{"path":"/things"}"#.to_owned(),
+        properties: PROPERTIES.to_owned(),
         identity,
-        payload_hash: 7,
+        payload_hash: sent.payload_hash(),
         offset,
     };
     let processed = ProcessedEventRow {

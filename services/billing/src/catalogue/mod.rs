@@ -5,6 +5,7 @@
 //! valid. Nothing here knows versions, owners or stores. Neighbours: crds/ carries the same shapes with their schemas.
 
 mod filter_spec;
+mod meter_fit;
 mod meter_spec;
 mod plan_spec;
 mod price_models;
@@ -16,8 +17,9 @@ mod tests;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use filter_spec::{ConditionSpec, FilterOperator, FilterSpec};
+pub use meter_fit::check_meter_fit;
 pub use meter_spec::{AggregationKind, MeterSpec, ResetPolicy};
-pub use plan_spec::{IntervalSpec, IntervalUnit, PlanSpec};
+pub use plan_spec::{IntervalSpec, IntervalUnit, PlanSpec, UpdatePolicy};
 pub use price_models::{
     Billed, BlockSpec, DynamicSpec, FlatSpec, MatrixRowSpec, MatrixSpec, PackageRounding, PackageSpec,
     PerUnitSpec, PercentageSpec, RateTierSpec, RateTiersSpec, TierSpec, TieredSpec,
@@ -55,6 +57,8 @@ pub enum SpecErrorCode {
     TierOrder,
     /// A price that counts usage names no meter, or one that does not names one.
     PriceWithoutMeter,
+    /// A price asks its meter for something that the meter does not have.
+    MeterMisfit,
 }
 
 /// The first thing that is wrong with a spec: where, what, and what to do.

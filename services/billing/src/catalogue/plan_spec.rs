@@ -26,6 +26,30 @@ pub struct PlanSpec {
     /// The most that all prices together cost in a period; what is beyond is taken off by a line of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum: Option<Amount>,
+    /// Who is billed by the version of the plan that says this. It bills nothing itself, and is a part of the version all the
+    /// same: a change of it alone makes a version, by which those move whom the version before left where they were.
+    #[serde(default, skip_serializing_if = "UpdatePolicy::is_default")]
+    pub update_policy: UpdatePolicy,
+}
+
+/// Whom a version of a plan moves. What that comes to for a subscription is in subscription/plan_versions.rs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum UpdatePolicy {
+    /// Nobody: it is for subscriptions that take the plan after it was made.
+    New,
+    /// Running subscriptions too, from the start of their next period.
+    #[default]
+    NextPeriod,
+    /// Running subscriptions too, at once: the running period is split at the instant at which the version was made.
+    Immediate,
+}
+
+impl UpdatePolicy {
+    pub const ALL: [Self; 3] = [Self::New, Self::NextPeriod, Self::Immediate];
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,6 +113,14 @@ impl PlanSpec {
             .map(|meter| meter.name.as_str())
             .collect();
         names.into_iter().collect()
+    }
+
+    /// What of the plan decides invoices: two versions that are equal in this, and count the same meters, bill alike. A
+    /// field that a plan gets tomorrow is a part of it, until somebody says here that it bills nothing.
+    pub fn as_billed(&self) -> Self {
+        let mut billed = Self { description: None, update_policy: UpdatePolicy::default(), ..self.clone() };
+        billed.prices.sort_by(|a, b| a.name.cmp(&b.name));
+        billed
     }
 }
 

@@ -11,6 +11,7 @@ mod custom_terms;
 mod document;
 mod overrides;
 mod plan_change;
+mod plan_versions;
 mod proration;
 mod share;
 mod terms;
@@ -18,6 +19,8 @@ mod terms_spec;
 mod threshold;
 mod timeline;
 
+#[cfg(test)]
+mod plan_versions_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -28,6 +31,7 @@ pub use custom_terms::{CustomTerms, Frame};
 pub use document::{SubscriptionSpec, ZeroInvoices};
 pub use overrides::{OverrideSpec, overridden, unknown_override};
 pub use plan_change::{FieldChange, PlanChange, plan_changes};
+pub use plan_versions::{HeldPlan, PlanCut, VersionMade, cuts, version_in_force};
 pub use share::{NoShare, Share, split};
 pub use terms::{AddOn, BillingAnchor, Cancel, Proration, Terms, When};
 pub use terms_spec::{

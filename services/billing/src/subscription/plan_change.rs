@@ -1,8 +1,10 @@
 //! What differs between two versions of a plan, price by price, for the preview of a plan change.
 //!
-//! The comparison goes over the plan as it is written down and knows no field by name but the list of prices: a field that
-//! a plan gets tomorrow is compared the day it exists. It says what changes, never what that costs: amounts come from
-//! invoice.rs, run once with each version. The order of prices alone is no change.
+//! The comparison goes over the plan as it is written down and knows two fields by name: the list of prices, and
+//! `updatePolicy`, which it leaves out, because that says whom a version moves and nothing of what it bills. A field that a
+//! plan gets tomorrow is compared the day it exists. It says what changes, never what that costs: amounts come from
+//! invoice.rs, run once with each version. The order of prices alone is no change. Neighbour: plan_versions.rs says who
+//! moves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,7 +51,7 @@ pub struct FieldChange {
 /// Empty when both versions bill alike.
 pub fn plan_changes(before: &PlanSpec, after: &PlanSpec) -> Vec<PlanChange> {
     let mut fields = Vec::new();
-    compare_objects("", &without_prices(before), &without_prices(after), &mut fields);
+    compare_objects("", &own_fields(before), &own_fields(after), &mut fields);
     let mut changes: Vec<PlanChange> = fields.into_iter().map(PlanChange::PlanField).collect();
 
     let mut new: BTreeMap<&str, &PriceSpec> = by_name(after);
@@ -78,9 +80,11 @@ fn price_change(before: &PriceSpec, after: &PriceSpec) -> Option<PlanChange> {
     Some(PlanChange::PriceChanged { price: before.name.clone(), fields })
 }
 
-fn without_prices(plan: &PlanSpec) -> Map<String, Value> {
+/// Those that bill, without the prices.
+fn own_fields(plan: &PlanSpec) -> Map<String, Value> {
     let mut fields = written(plan);
     fields.remove("prices");
+    fields.remove("updatePolicy");
     fields
 }
 
@@ -252,7 +256,12 @@ mod tests {
             "prices: [{name: b, flat: {amount: '2.00', billed: InArrears}}, {name: a, flat: {amount: '1'}}]";
         let interval = "interval: {unit: Month, count: 1}";
         let before = format!("{MONTHLY}, {prices}");
-        assert_eq!(sentences(&before, &format!("currency: USD, {interval}, {other}")), Vec::<String>::new());
+        let after = format!("currency: USD, {interval}, {other}");
+        assert_eq!(sentences(&before, &after), Vec::<String>::new());
+        let moved = format!("{after}, updatePolicy: Immediate");
+        assert_eq!(sentences(&before, &moved), Vec::<String>::new(), "whom a version moves is not billed");
+        assert_eq!(plan(&before).as_billed(), plan(&format!("{moved}, description: Base")).as_billed());
+        assert_ne!(plan(&before).as_billed(), plan(&format!("{after}, minimum: '5'")).as_billed());
     }
 
     #[test]

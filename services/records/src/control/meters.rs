@@ -1,6 +1,9 @@
 //! A Meter object becomes a row of metrics and one of metric_versions.
 
-use meridian_billing::{catalogue::MeterSpec, ids::MeterName};
+use meridian_billing::{
+    catalogue::{MeterSpec, PlanSpec, check_meter_fit},
+    ids::MeterName,
+};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction, types::Json};
 
@@ -52,6 +55,9 @@ impl Records {
                 known.version
             }
             Some(known) => {
+                if !known.spec.counts_the_same_as(spec) {
+                    refuse_misfit(&mut transaction, known, spec, name).await?;
+                }
                 let version = known.version + i32::from(known.spec != *spec);
                 revise(&mut transaction, known, source, spec, version).await?;
                 record(&mut transaction, by, name, known.tenant.as_deref(), "meter.change", version, spec)
@@ -93,6 +99,34 @@ impl Known {
         }
         Err(ControlError::Immutable { field: changed_field(&self.spec, spec) })
     }
+}
+
+/// A new object of an old name may count otherwise, but not so that a price which may still bill somebody would be told
+/// nothing of what it asks: it would bill the default, and nobody would see. Asked of each plan's newest version, and of
+/// all versions while anybody has the plan: by its policy a subscription may stay on any of them.
+async fn refuse_misfit(
+    transaction: &mut Transaction<'_, Postgres>,
+    known: &Known,
+    spec: &MeterSpec,
+    name: &MeterName,
+) -> Result<(), ControlError> {
+    let plans: Vec<(String, Json<PlanSpec>)> = sqlx::query_as(
+        "SELECT DISTINCT p.name, v.spec
+         FROM plan_metrics pm JOIN plan_versions v USING (plan_id, version) JOIN plans p USING (plan_id)
+         WHERE pm.metric_id = $1
+           AND ((p.archived_at IS NULL AND p.version = pm.version)
+                OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.plan_id = p.plan_id AND s.state <> 'ended'))
+         ORDER BY p.name",
+    )
+    .bind(&known.id)
+    .fetch_all(&mut **transaction)
+    .await
+    .doing("reading the plans that count a meter")?;
+    for (plan, Json(plan_spec)) in plans {
+        check_meter_fit(&plan_spec, |counted| (counted == name.as_str()).then_some(spec))
+            .map_err(|error| ControlError::PlanMisfit { plan, detail: error.to_string() })?;
+    }
+    Ok(())
 }
 
 fn changed_field(before: &MeterSpec, after: &MeterSpec) -> &'static str {

@@ -67,6 +67,12 @@ pub enum ControlError {
     Immutable { field: &'static str },
     #[error("meter {name:?} does not exist in this region (yet)")]
     MeterMissing { name: String, field: String },
+    /// A plan's price asks its meter for something that the meter does not have.
+    #[error("{detail}")]
+    MeterMisfit { field: String, detail: String },
+    /// The meter would no longer have what a price of a plan asks of it.
+    #[error("plan {plan:?} counts this meter, and would not fit it: {detail}: change that plan first")]
+    PlanMisfit { plan: String, detail: String },
     #[error("plan {name:?} does not exist in this region (yet)")]
     PlanMissing { name: String },
     #[error("tenant {name:?} does not exist in this region (yet)")]

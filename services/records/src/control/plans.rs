@@ -1,6 +1,12 @@
-//! A Plan object becomes a row of plans, one of plan_versions, and for each counting price one of plan_metrics.
+//! A Plan object becomes a row of plans, one of plan_versions, and for each counting price one of plan_metrics. Whom a new
+//! version moves is said by its `updatePolicy`; a change of that alone is a version like any other.
 
-use meridian_billing::{catalogue::PlanSpec, ids::PlanName};
+use std::collections::BTreeMap;
+
+use meridian_billing::{
+    catalogue::{MeterSpec, PlanSpec, SpecError, check_meter_fit},
+    ids::PlanName,
+};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction, types::Json};
 
@@ -94,30 +100,36 @@ impl Known {
     }
 }
 
-/// (price, meter id) of each counting price, in order of price. A tenant's own meter goes before a shared one.
+/// (price, meter id) of each counting price, in order of price. A tenant's own meter goes before a shared one. Each price fits
+/// its meter, or the plan is refused.
 async fn meters_of(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: Option<&str>,
     spec: &PlanSpec,
 ) -> Result<Vec<(String, String)>, ControlError> {
     let mut meters = Vec::new();
+    let mut specs: BTreeMap<&str, MeterSpec> = BTreeMap::new();
     for (index, price) in spec.prices.iter().enumerate() {
         let Some(meter) = &price.meter_ref else { continue };
-        let id: Option<String> = sqlx::query_scalar(
-            "SELECT metric_id FROM metrics WHERE name = $1 AND (tenant IS NULL OR tenant = $2) AND archived_at IS NULL
-             ORDER BY tenant IS NULL LIMIT 1",
+        let found: Option<(String, Json<MeterSpec>)> = sqlx::query_as(
+            "SELECT m.metric_id, v.spec FROM metrics m JOIN metric_versions v USING (metric_id, version)
+             WHERE m.name = $1 AND (m.tenant IS NULL OR m.tenant = $2) AND m.archived_at IS NULL
+             ORDER BY m.tenant IS NULL LIMIT 1",
         )
         .bind(&meter.name)
         .bind(tenant)
         .fetch_optional(&mut **transaction)
         .await
         .doing("finding the meter of a price")?;
-        let id = id.ok_or_else(|| ControlError::MeterMissing {
+        let (id, Json(meter_spec)) = found.ok_or_else(|| ControlError::MeterMissing {
             name: meter.name.clone(),
             field: format!("prices[{index}].meterRef.name"),
         })?;
+        specs.insert(&meter.name, meter_spec);
         meters.push((price.name.clone(), id));
     }
+    check_meter_fit(spec, |name| specs.get(name))
+        .map_err(|SpecError { field, code: _, detail }| ControlError::MeterMisfit { field, detail })?;
     meters.sort();
     Ok(meters)
 }

@@ -91,6 +91,88 @@ async fn a_changed_plan_gets_a_new_version_and_the_old_one_stays() {
 }
 
 #[tokio::test]
+async fn whom_a_version_moves_is_a_part_of_it_and_its_change_alone_makes_one() {
+    let region = Region::start().await.with_catalogue().await;
+    let put = async |generation, more| {
+        let spec = plan_spec(more);
+        region.records.put_plan(&plan("starter"), &source("p1", generation), &spec, &by()).await.expect("ok")
+    };
+    assert_eq!(put(2, json!({"updatePolicy": "NextPeriod"})).await.version, 1, "it is what is left out");
+    assert_eq!(put(3, json!({"updatePolicy": "Immediate"})).await.version, 2);
+    assert_eq!(put(4, json!({"updatePolicy": "New", "minimum": "7"})).await.version, 3);
+    let mut owner = region.raw_over_all().await;
+    let policies: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT spec->>'updatePolicy' FROM plan_versions ORDER BY version")
+            .fetch_all(&mut owner)
+            .await
+            .expect("versions");
+    assert_eq!(policies, [None, Some("Immediate".to_owned()), Some("New".to_owned())]);
+    region.end().await;
+}
+
+/// Prices by region, which api-calls must group by.
+fn plan_by_region() -> meridian_billing::catalogue::PlanSpec {
+    let matrix = json!({"dimensions": ["region"], "default": "0.3", "rows": []});
+    plan_spec(json!({"prices": [
+        {"name": "base", "flat": {"amount": "100"}},
+        {"name": "calls", "meterRef": {"name": "api-calls"}, "matrix": matrix},
+    ]}))
+}
+
+#[tokio::test]
+async fn a_price_that_does_not_fit_its_meter_is_refused_and_nothing_of_it_stays() {
+    let region = Region::start().await.with_catalogue().await;
+    let version = region.records.catalogue_version().await.expect("version");
+    let put = async |generation, spec| {
+        region.records.put_plan(&plan("starter"), &source("p1", generation), &spec, &by()).await
+    };
+    match put(2, plan_by_region()).await {
+        Err(ControlError::MeterMisfit { field, detail }) => {
+            assert_eq!(field, "prices[1].matrix.dimensions[0]");
+            assert_eq!(detail, "Meter api-calls does not group by \"region\": count a Meter that does");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(region.records.catalogue_version().await.expect("version"), version);
+    assert_eq!(put(3, plan_spec(json!({}))).await.expect("the old one").version, 1);
+    region.end().await;
+}
+
+#[tokio::test]
+async fn a_meter_comes_back_only_with_what_prices_that_may_bill_ask_of_it() {
+    let region = Region::start().await;
+    let put_meter = async |uid, more| {
+        region.records.put_meter(&meter("api-calls"), &source(uid, 1), &meter_spec(more), &by()).await
+    };
+    let put_plan = async |generation, spec| {
+        region.records.put_plan(&plan("starter"), &source("p1", generation), &spec, &by()).await
+    };
+    put_meter("m1", json!({"groupBy": ["region", "model"]})).await.expect("stored");
+    put_plan(1, plan_by_region()).await.expect("it fits");
+    let misfit = async |uid, more| match put_meter(uid, more).await {
+        Err(ControlError::PlanMisfit { plan, detail }) => {
+            assert_eq!(plan, "starter");
+            assert!(detail.starts_with("prices[1].matrix.dimensions[0]: Meter api-calls"), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    };
+    region.records.archive_meter(&meter("api-calls"), &by()).await.expect("archived");
+    misfit("m2", json!({})).await;
+    put_meter("m3", json!({"groupBy": ["region"]})).await.expect("what no price asks may go");
+    // The newest version asks nothing of regions any more, but somebody may be on the version before.
+    region.add_tenant("acme", 'a').await;
+    put_plan(2, plan_spec(json!({"updatePolicy": "New"}))).await.expect("stored");
+    misfit("m4", json!({})).await;
+    let mut owner = region.raw_over_all().await;
+    sqlx::query("UPDATE subscriptions SET state = 'ended', next_period_start = NULL, next_period_end = NULL")
+        .execute(&mut owner)
+        .await
+        .expect("ended");
+    put_meter("m4", json!({})).await.expect("nobody is billed by the version that asks");
+    region.end().await;
+}
+
+#[tokio::test]
 async fn what_past_usage_rests_on_cannot_be_changed_in_a_meter() {
     let region = Region::start().await.with_catalogue().await;
     let put = async |generation, more| {
