@@ -40,6 +40,8 @@ pub enum Code {
     PeriodNotOver,
     /// Nothing is left to bill.
     NothingToBill,
+    /// The terms and the usage make no invoice.
+    Unbillable,
     /// What is billed, or has taken effect, does not change any more.
     AlreadyBilled,
     /// The Idempotency-Key was used for another request.

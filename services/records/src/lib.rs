@@ -63,8 +63,8 @@ pub use page::{Listed, Page};
 pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;
 pub use subscriptions::{
-    CancelAt, ChargedAhead, DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, Subscription,
-    SubscriptionError, SubscriptionState,
+    CancelAt, ChargedAhead, DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, ProposedVersion,
+    Subscription, SubscriptionError, SubscriptionState,
 };
 pub use usage_totals::AggregatedUsage;
 

@@ -1,6 +1,6 @@
 //! The catalogue as one tenant sees it: its own meters and plans, and the region's shared ones.
 
-use meridian_billing::ids::MeterName;
+use meridian_billing::ids::{MeterName, PlanName};
 use sqlx::{Row, postgres::PgRow};
 
 use crate::{
@@ -46,6 +46,21 @@ impl TenantRecords {
         .await
         .doing("finding a meter by its name")?;
         row.as_ref().map(catalogue::read_meter).transpose()
+    }
+
+    /// The newest version of the tenant's own plan of that name, else of the shared one.
+    pub async fn plan_named(&self, name: &PlanName) -> Result<Option<PlanVersion>, StoreError> {
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let row = sqlx::query(
+            "SELECT v.plan_id, p.name, v.version, v.spec, v.created_at
+             FROM plans p JOIN plan_versions v USING (plan_id, version)
+             WHERE p.name = $1 AND p.archived_at IS NULL ORDER BY p.tenant IS NULL LIMIT 1",
+        )
+        .bind(name.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .doing("finding a plan by its name")?;
+        row.as_ref().map(subscriptions::read_plan_version).transpose()
     }
 
     /// Plans that are not archived, each in its newest version.

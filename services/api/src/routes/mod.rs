@@ -49,6 +49,7 @@ fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::Tenant::openapi())
         .routes(routes!(meters::list))
         .routes(routes!(plans::list))
+        .routes(routes!(plans::preview))
         .routes(routes!(customers::list, customers::create))
         .routes(routes!(customers::get, customers::update, customers::archive))
         .routes(routes!(subscriptions::list, subscriptions::create))

@@ -56,10 +56,7 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         // What was only computed has no id to go on with.
         id: String::new(),
         price: line.price.into_string(),
-        role: serde_json::to_value(line.role)
-            .ok()
-            .and_then(|role| role.as_str().map(str::to_owned))
-            .unwrap_or_default(),
+        role: shown::word(&line.role),
         description: line.description,
         meter: line.meter.map(|meter| meter.into_string()),
         meter_version: line.meter_version,

@@ -25,6 +25,15 @@ pub(super) fn instant_us(at_us: i64) -> String {
     Timestamp::from_microsecond(at_us).map_or_else(|_| at_us.to_string(), instant)
 }
 
+/// An enum's variant as it is written in documents.
+pub(super) fn word<T: serde::Serialize>(variant: &T) -> String {
+    match serde_json::to_value(variant) {
+        Ok(Value::String(word)) => word,
+        Ok(other) => unreachable!("a variant without fields is a word, not {other}"),
+        Err(error) => unreachable!("a word always serializes: {error}"),
+    }
+}
+
 /// With the currency's digits after the point: "120.00".
 pub(super) fn amount(currency: Currency, amount: Amount) -> String {
     currency.format(amount)

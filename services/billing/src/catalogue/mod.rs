@@ -72,7 +72,7 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    pub(crate) fn new(field: impl Into<String>, code: SpecErrorCode, detail: impl Into<String>) -> Self {
+    pub fn new(field: impl Into<String>, code: SpecErrorCode, detail: impl Into<String>) -> Self {
         Self { field: field.into(), code, detail: detail.into() }
     }
 

@@ -10,11 +10,13 @@ use meridian_billing::{
     ids::PlanName,
     invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms},
     period::Period,
-    subscription::{AddOn, BillingPeriod, NextPeriod, Periods, Segment, Terms, overridden, periods},
+    subscription::{
+        AddOn, BillingPeriod, HeldPlan, NextPeriod, Periods, Segment, Terms, overridden, periods,
+    },
 };
 use sqlx::{Postgres, Transaction};
 
-use super::{PlanVersion, Subscription, SubscriptionError, plan_book::PlanBook};
+use super::{PlanVersion, ProposedVersion, Subscription, SubscriptionError, plan_book::PlanBook};
 
 pub(crate) struct Course {
     subscription: Subscription,
@@ -36,7 +38,15 @@ pub(crate) struct Placed {
 
 /// Since when each plan has been in force without a break.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Taken(BTreeMap<PlanName, Timestamp>);
+struct Taken(BTreeMap<PlanName, Hold>);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Hold {
+    /// Where it is billed from.
+    since: Timestamp,
+    /// When it was chosen, which is later where billing began in the past.
+    taken_at: Timestamp,
+}
 
 impl Course {
     pub(crate) async fn read(
@@ -48,17 +58,18 @@ impl Course {
         Ok(Self { subscription: subscription.clone(), book, terms: spec.to_terms()? })
     }
 
+    /// As if the plan had one more version.
+    pub(super) fn propose(&mut self, proposed: &ProposedVersion) {
+        self.book.propose(proposed);
+    }
+
     pub(super) fn book(&self) -> &PlanBook {
         &self.book
     }
 
-    /// The plans of the terms, each in the version that held then.
-    pub(super) fn plans_at(&self, at: Timestamp) -> Vec<&PlanSpec> {
-        self.book
-            .names()
-            .filter_map(|plan| self.book.newest_at(plan, at))
-            .map(|version| &version.spec)
-            .collect()
+    /// The plans of the terms, each in its newest version.
+    pub(super) fn newest_plans(&self) -> Vec<&PlanSpec> {
+        self.book.names().filter_map(|plan| self.book.newest(plan)).map(|version| &version.spec).collect()
     }
 
     fn periods(&self) -> Result<Periods<'_>, SubscriptionError> {
@@ -117,68 +128,106 @@ impl Course {
         Ok(())
     }
 
-    /// The terms of the period's parts, one after the other, with the versions of the plans that hold in each.
+    /// The terms of the period's parts, one after the other, with the versions of the plans that hold in each. Where a version
+    /// comes into force within the period, the period is cut.
     pub(super) fn segments(&self, placed: &Placed) -> Result<Vec<BilledSegment>, SubscriptionError> {
         let Placed { billed, index: _, foreseen: _, taken } = placed;
-        let mut taken = taken.clone();
-        let mut segments = Vec::new();
+        let start = billed.period.start;
+        let mut held = taken.clone();
+        let mut at = Vec::new();
         for segment in &billed.segments {
-            taken.pass(segment, self.subscription.created_at);
+            held.pass(segment, self.subscription.created_at);
+            for plan in plans_of(segment) {
+                at.extend(self.book.cuts(plan, held.of(plan, start), segment.period.end));
+            }
+        }
+        let mut held = taken.clone();
+        let mut segments = Vec::new();
+        for segment in &billed.clone().cut(&at, &self.terms)?.segments {
+            held.pass(segment, self.subscription.created_at);
             segments.push(BilledSegment {
                 period: segment.period,
                 share: segment.share,
                 state: segment.state,
-                terms: self.terms_of(segment, billed.period.start)?,
+                terms: self.terms_of(segment, &held, start)?,
             });
         }
         Ok(segments)
     }
 
-    /// What is charged in advance for the period that follows.
-    pub(super) fn foreseen(&self, next: &NextPeriod) -> Result<NextTerms, SubscriptionError> {
+    /// What is charged in advance for the period that follows this one, by the versions that are there now.
+    pub(super) fn foreseen(
+        &self,
+        placed: &Placed,
+        next: &NextPeriod,
+    ) -> Result<NextTerms, SubscriptionError> {
+        let mut held = placed.taken.clone();
+        for segment in &placed.billed.segments {
+            held.pass(segment, self.subscription.created_at);
+        }
+        self.next_terms(held, next)
+    }
+
+    /// What the period before foresaw of this one.
+    pub(super) fn was_foreseen(&self, placed: &Placed) -> Result<Option<NextTerms>, SubscriptionError> {
+        let held = placed.taken.clone();
+        placed.foreseen.as_ref().map(|foreseen| self.next_terms(held, foreseen)).transpose()
+    }
+
+    fn next_terms(&self, mut held: Taken, next: &NextPeriod) -> Result<NextTerms, SubscriptionError> {
         let NextPeriod { scheduled: _, segment } = next;
+        held.pass(segment, self.subscription.created_at);
         Ok(NextTerms {
             period: segment.period,
             share: segment.charged_share(),
-            terms: self.terms_of(segment, segment.period.start)?,
+            terms: self.terms_of(segment, &held, segment.period.start)?,
         })
     }
 
-    fn terms_of(&self, segment: &Segment, period_start: Timestamp) -> Result<BilledTerms, SubscriptionError> {
-        let add_on = |AddOn { plan, quantity }: &AddOn| self.plan_terms(plan, period_start, *quantity);
+    fn terms_of(
+        &self,
+        segment: &Segment,
+        held: &Taken,
+        period_start: Timestamp,
+    ) -> Result<BilledTerms, SubscriptionError> {
+        let plan_terms = |plan: &PlanName, quantity| -> Result<PlanTerms, SubscriptionError> {
+            let held = held.of(plan, period_start);
+            let in_force = self.book.in_force(plan, held, segment.period.start);
+            let PlanVersion { name, version, spec, .. } =
+                in_force.ok_or_else(|| SubscriptionError::NoSuchPlan(plan.to_string()))?;
+            let spec = overridden(spec, &self.subscription.terms.overrides)?;
+            Ok(PlanTerms { name: name.clone(), version: *version, spec, quantity })
+        };
+        let add_on = |AddOn { plan, quantity }: &AddOn| plan_terms(plan, *quantity);
         Ok(BilledTerms {
-            plan: self.plan_terms(&segment.plan, period_start, Quantity::ONE)?,
+            plan: plan_terms(&segment.plan, Quantity::ONE)?,
             add_ons: segment.add_ons.iter().map(add_on).collect::<Result<_, _>>()?,
             quantities: segment.quantities.clone(),
         })
     }
+}
 
-    fn plan_terms(
-        &self,
-        plan: &PlanName,
-        period_start: Timestamp,
-        quantity: Quantity,
-    ) -> Result<PlanTerms, SubscriptionError> {
-        let PlanVersion { name, version, spec, .. } = self
-            .book
-            .newest_at(plan, period_start)
-            .ok_or_else(|| SubscriptionError::NoSuchPlan(plan.to_string()))?;
-        let spec = overridden(spec, &self.subscription.terms.overrides)?;
-        Ok(PlanTerms { name: name.clone(), version: *version, spec, quantity })
-    }
+fn plans_of(segment: &Segment) -> impl Iterator<Item = &PlanName> {
+    std::iter::once(&segment.plan).chain(segment.add_ons.iter().map(|add_on| &add_on.plan))
 }
 
 impl Taken {
     /// Plans that a segment has are taken with its start, if they were not there before; a subscription that was made with a
     /// start in the past takes its first plans when it is made.
     fn pass(&mut self, segment: &Segment, made_at: Timestamp) {
-        let first = self.0.is_empty();
-        let start = if first { segment.period.start.max(made_at) } else { segment.period.start };
-        let plans: Vec<&PlanName> =
-            std::iter::once(&segment.plan).chain(segment.add_ons.iter().map(|add_on| &add_on.plan)).collect();
+        let since = segment.period.start;
+        let taken_at = if self.0.is_empty() { since.max(made_at) } else { since };
+        let plans: Vec<&PlanName> = plans_of(segment).collect();
         self.0.retain(|known, _| plans.contains(&known));
         for plan in plans {
-            self.0.entry(plan.clone()).or_insert(start);
+            self.0.entry(plan.clone()).or_insert(Hold { since, taken_at });
         }
+    }
+
+    /// How the plan is held in a period that starts then.
+    fn of(&self, plan: &PlanName, period_start: Timestamp) -> HeldPlan {
+        let Hold { since, taken_at } =
+            self.0.get(plan).copied().unwrap_or(Hold { since: period_start, taken_at: period_start });
+        HeldPlan { taken_at, period_start: period_start.max(since) }
     }
 }

@@ -271,7 +271,7 @@ fn check_terms(course: &Course, subscription: &Subscription) -> Result<(), Subsc
     let custom = &subscription.terms;
     custom.validate()?;
     course.check()?;
-    let plans = course.plans_at(subscription.starts_at);
+    let plans = course.newest_plans();
     if let Some(unknown) = unknown_override(&plans, &custom.overrides) {
         return Err(unknown.into());
     }

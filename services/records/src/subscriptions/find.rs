@@ -28,6 +28,8 @@ macro_rules! select {
     };
 }
 
+pub(super) use select;
+
 impl TenantRecords {
     pub async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Subscription>, StoreError> {
         let mut transaction = self.scope.begin(&self.pool).await?;
@@ -115,7 +117,7 @@ pub(crate) async fn has_invoices(
         .doing("looking for invoices of a subscription")
 }
 
-fn read(row: &PgRow) -> Result<Subscription, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<Subscription, StoreError> {
     let next_start = instant::read_optional(row, "next_period_start").doing(DOING)?;
     let next_end = instant::read_optional(row, "next_period_end").doing(DOING)?;
     Ok(Subscription {

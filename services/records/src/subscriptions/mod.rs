@@ -2,17 +2,19 @@
 //! the row, so that finding what is due is one index scan; it moves on in the transaction that issues an invoice. All else
 //! about periods is computed from the terms: `meridian_billing::subscription` lays them out.
 //!
-//! A new version of a plan holds for the periods that start after it was made. A period that started before the plan
-//! existed at all (billing began in the past) is billed by the newest version, because nothing else was ever promised.
+//! Whom a new version of a plan moves, and when, its update policy says (`meridian_billing::subscription::version_in_force`):
+//! mostly everybody from their next period on.
 //!
 //! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels, terms.rs says
-//! what a period costs by which rules, due.rs finds what is to be billed and moves on.
+//! what a period costs by which rules, proposed.rs by those of a plan's version that is not there yet, due.rs finds what is to
+//! be billed and moves on.
 
 mod course;
 mod due;
 mod edit;
 mod find;
 mod plan_book;
+mod proposed;
 mod terms;
 
 pub(crate) use course::Course;
@@ -21,6 +23,7 @@ pub use edit::CancelAt;
 pub(crate) use edit::{cancel, insert, plan_named, store};
 pub(crate) use find::{has_invoices, kept_by_kubernetes};
 pub(crate) use plan_book::read_plan_version;
+pub use proposed::ProposedVersion;
 pub(crate) use terms::charged_by_invoice;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use meridian_billing::{
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::BigDecimal};
 
 use super::{
-    ChargedAhead, PeriodTerms, PlanVersion, Subscription, SubscriptionError,
+    ChargedAhead, PeriodTerms, PlanVersion, ProposedVersion, Subscription, SubscriptionError,
     course::{Course, Placed},
     find,
 };
@@ -35,6 +35,25 @@ impl TenantRecords {
         subscription: &SubscriptionId,
         period_start: Option<Timestamp>,
     ) -> Result<PeriodTerms, SubscriptionError> {
+        self.terms_of_period(subscription, period_start, None).await
+    }
+
+    /// The same as if a plan had one more version.
+    pub async fn proposed_terms(
+        &self,
+        subscription: &SubscriptionId,
+        period_start: Timestamp,
+        proposed: &ProposedVersion,
+    ) -> Result<PeriodTerms, SubscriptionError> {
+        self.terms_of_period(subscription, Some(period_start), Some(proposed)).await
+    }
+
+    async fn terms_of_period(
+        &self,
+        subscription: &SubscriptionId,
+        period_start: Option<Timestamp>,
+        proposed: Option<&ProposedVersion>,
+    ) -> Result<PeriodTerms, SubscriptionError> {
         const DOING: &str = "reading the terms of a period";
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin_snapshot(&self.pool).await?;
@@ -46,14 +65,17 @@ impl TenantRecords {
             (None, Some(next)) => next.start,
             (None, None) => return Err(SubscriptionError::NothingToBill),
         };
-        let course = Course::read(&mut transaction, &subscription).await?;
+        let mut course = Course::read(&mut transaction, &subscription).await?;
+        if let Some(proposed) = proposed {
+            course.propose(proposed);
+        }
         let placed = course.placed(start)?.ok_or(SubscriptionError::NoSuchPeriod(start))?;
         let segments = course.segments(&placed)?;
-        let next = placed.billed.next.as_ref().map(|next| course.foreseen(next)).transpose()?;
+        let next = placed.billed.next.as_ref().map(|next| course.foreseen(&placed, next)).transpose()?;
         let charged_ahead = charged_before(&mut transaction, &subscription, &course, &placed).await?;
         let (progress, billed_on_the_way) = progress(&mut transaction, &subscription, start).await?;
         let plans = plan_versions(&course, &segments)?;
-        let charges = charges(&mut transaction, &plans).await?;
+        let charges = charges(&mut transaction, &plans, proposed).await?;
         let customer = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2")
             .bind(tenant)
             .bind(&subscription.customer_id)
@@ -207,11 +229,11 @@ async fn charged_before(
     placed: &Placed,
 ) -> Result<ChargedAhead, SubscriptionError> {
     let known = charged_by_invoice(transaction, subscription, placed.billed.period.start).await?;
-    match (known, &placed.foreseen) {
-        (Some(charges), _) => Ok(ChargedAhead::Known(charges)),
-        (None, Some(foreseen)) => Ok(ChargedAhead::Expected(course.foreseen(foreseen)?)),
-        (None, None) => Ok(ChargedAhead::Known(Vec::new())),
-    }
+    Ok(match (known, course.was_foreseen(placed)?) {
+        (Some(charges), _) => ChargedAhead::Known(charges),
+        (None, Some(foreseen)) => ChargedAhead::Expected(foreseen),
+        (None, None) => ChargedAhead::Known(Vec::new()),
+    })
 }
 
 /// What the invoice whose period ends at this instant charged for the time after it; None where there is no such invoice.
@@ -263,8 +285,7 @@ fn plan_versions(course: &Course, segments: &[BilledSegment]) -> Result<Vec<Plan
             if found.iter().any(|known| known.name == plan.name && known.version == plan.version) {
                 continue;
             }
-            let versions = course.book().versions(&plan.name).unwrap_or_default();
-            let version = versions.iter().find(|version| version.version == plan.version);
+            let version = course.book().version(&plan.name, plan.version);
             found.push(version.cloned().ok_or_else(|| SubscriptionError::NoSuchPlan(plan.name.to_string()))?);
         }
     }
@@ -275,6 +296,7 @@ fn plan_versions(course: &Course, segments: &[BilledSegment]) -> Result<Vec<Plan
 async fn charges(
     transaction: &mut Transaction<'_, Postgres>,
     plans: &[PlanVersion],
+    proposed: Option<&ProposedVersion>,
 ) -> Result<Vec<(Charge, MeterRow)>, SubscriptionError> {
     let ids: Vec<&str> = plans.iter().map(|plan| plan.plan_id.as_str()).collect();
     let versions: Vec<i32> = plans.iter().map(|plan| plan.version).collect();
@@ -294,12 +316,20 @@ async fn charges(
     for row in &rows {
         let meter = catalogue::read_meter(row)?;
         let price: PriceName = parsed(row, "price")?;
-        // A plan of the tenant's own and a shared one may count different meters of one name; usage is told by name.
-        if charges.iter().any(|(_, known)| known.name == meter.name && known.id != meter.id) {
+        charges.push((Charge { price, meter: meter.name.clone(), meter_id: meter.id.clone() }, meter));
+    }
+    let in_force = |proposed: &&ProposedVersion| {
+        let ProposedVersion { current: _, next, charges: _ } = proposed;
+        plans.iter().any(|plan| (&plan.plan_id, plan.version) == (&next.plan_id, next.version))
+    };
+    charges
+        .extend(proposed.filter(in_force).into_iter().flat_map(|proposed| proposed.charges.iter().cloned()));
+    // A plan of the tenant's own and a shared one may count different meters of one name; usage is told by name.
+    for (index, (_, meter)) in charges.iter().enumerate() {
+        if charges[..index].iter().any(|(_, known)| known.name == meter.name && known.id != meter.id) {
             let problem = format!("its plans count two different meters of the name {}", meter.name);
             return Err(SubscriptionError::Unbillable(problem));
         }
-        charges.push((Charge { price, meter: meter.name.clone(), meter_id: meter.id.clone() }, meter));
     }
     Ok(charges)
 }
