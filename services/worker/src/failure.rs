@@ -95,6 +95,7 @@ impl From<InvoiceError> for StepError {
             InvoiceError::Store(error) => return error.into(),
             InvoiceError::NotFound => "NoSuchInvoice",
             InvoiceError::NoSuchSubscription => "NoSuchSubscription",
+            InvoiceError::Refused(_) | InvoiceError::Credited => "InvoiceNotIssuable",
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
         };
         Self::permanent(code, error)
@@ -119,6 +120,8 @@ impl From<RatingError> for StepError {
 
 #[cfg(test)]
 mod tests {
+    use meridian_billing::invoice_state::Refusal;
+
     use super::*;
 
     #[test]
@@ -127,6 +130,7 @@ mod tests {
             (StepError::from(SubscriptionError::NotFound), "NoSuchSubscription"),
             (StepError::from(SubscriptionError::NothingToBill), "NothingToBill"),
             (StepError::from(InvoiceError::NotFound), "NoSuchInvoice"),
+            (StepError::from(InvoiceError::Refused(Refusal::Void)), "InvoiceNotIssuable"),
             (StepError::from(RatingError::EngineVersion(9)), "CannotBeRated"),
         ] {
             assert_eq!(error.code(), code);

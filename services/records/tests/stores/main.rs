@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod catalogue_control;
+mod credit_notes;
 mod idempotency;
+mod invoice_changes;
 mod invoices;
 mod periods;
 mod pipeline_gate;
