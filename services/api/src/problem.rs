@@ -6,7 +6,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use meridian_records::{CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError};
+use meridian_billing::{credit_note, invoice_state::Refusal};
+use meridian_records::{
+    CreditNoteError, CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError,
+};
 use meridian_usage_store::UsageStoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -44,6 +47,26 @@ pub enum Code {
     Unbillable,
     /// What is billed, or has taken effect, does not change any more.
     AlreadyBilled,
+    /// The invoice changed since the version that the request saw: load it again.
+    InvoiceChanged,
+    /// The draft still takes in late usage.
+    InvoiceInGraceWindow,
+    /// The invoice is a draft: issue it first.
+    InvoiceNotIssued,
+    /// What an issued invoice says does not change any more.
+    InvoiceFrozen,
+    InvoiceAlreadyIssued,
+    InvoicePaid,
+    InvoiceVoid,
+    /// Only a void invoice is issued again.
+    InvoiceNotVoid,
+    InvoiceAlreadyReissued,
+    /// An invoice with credit notes cannot be void.
+    InvoiceCredited,
+    /// A later invoice of the period counts on it, so it cannot be void.
+    InvoiceBuiltUpon,
+    /// More than is left of what the invoice charges.
+    CreditTooMuch,
     /// The Idempotency-Key was used for another request.
     IdempotencyKeyReused,
     /// The first request with this Idempotency-Key is still running.
@@ -245,8 +268,70 @@ impl From<InvoiceError> for Problem {
         match error {
             InvoiceError::NotFound => Self::not_found("invoice"),
             InvoiceError::NoSuchSubscription => Self::not_found("subscription"),
+            InvoiceError::Refused(refusal) => refusal.into(),
+            InvoiceError::Credited => Self::conflict(Code::InvoiceCredited, error.to_string()),
+            InvoiceError::BuiltUpon => Self::conflict(Code::InvoiceBuiltUpon, error.to_string()),
             InvoiceError::Store(error) => error.into(),
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let conflict = |code| Self::conflict(code, refusal.to_string());
+        match refusal {
+            Refusal::Stale { version: _, seen: _ } => conflict(Code::InvoiceChanged).field("version"),
+            Refusal::InGraceWindow { grace_until: _ } => conflict(Code::InvoiceInGraceWindow),
+            Refusal::NotIssued => conflict(Code::InvoiceNotIssued),
+            Refusal::Frozen => conflict(Code::InvoiceFrozen),
+            Refusal::AlreadyIssued => conflict(Code::InvoiceAlreadyIssued),
+            Refusal::Paid => conflict(Code::InvoicePaid),
+            Refusal::Void => conflict(Code::InvoiceVoid),
+            Refusal::NotVoid => conflict(Code::InvoiceNotVoid),
+            Refusal::AlreadyReissued => conflict(Code::InvoiceAlreadyReissued),
+            Refusal::Exhausted => Self::internal(&refusal),
+        }
+    }
+}
+
+impl From<CreditNoteError> for Problem {
+    fn from(error: CreditNoteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CreditNoteError::NotFound => Self::not_found("invoice"),
+            CreditNoteError::Refused(refusal) => refusal.into(),
+            CreditNoteError::NoSuchPrice { request, price: _ } => {
+                Self::invalid(format!("lines[{request}].price"), detail)
+            }
+            CreditNoteError::SeveralPlans { request, price: _ } => {
+                Self::invalid(format!("lines[{request}].plan"), detail)
+            }
+            CreditNoteError::Rule(rule) => rule.into(),
+            CreditNoteError::Overflow(_) => Self::internal(&error),
+            CreditNoteError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Lines are counted as the request has them.
+impl From<credit_note::CreditNoteError> for Problem {
+    fn from(error: credit_note::CreditNoteError) -> Self {
+        use credit_note::CreditNoteError as Rule;
+        let detail = error.to_string();
+        match error {
+            Rule::Empty => Self::invalid("lines", detail),
+            Rule::DuplicateLine { line } => Self::invalid(format!("lines[{line}].price"), detail),
+            Rule::NotPositive { line, amount: _ } | Rule::NotInMinorUnits { line, amount: _ } => {
+                Self::invalid(format!("lines[{line}].amount"), detail)
+            }
+            Rule::TooMuch { line, amount: _, left: _ } => {
+                Self::conflict(Code::CreditTooMuch, detail).field(format!("lines[{line}].amount"))
+            }
+            Rule::Overflow(_) => Self::invalid("lines", detail),
+            Rule::UnknownLine { line: _ } | Rule::Currency { given: _, expected: _ } => {
+                Self::internal(&error)
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decimal::{Amount, Overflow},
     ids::TaxRateName,
+    invoice::Charged,
     money::{Currency, RoundingPoint},
+    tax::AppliedTax,
 };
 
 /// All that a credit note depends on.
@@ -99,6 +101,26 @@ pub enum CreditNoteError {
     Currency { given: Currency, expected: Currency },
     #[error(transparent)]
     Overflow(#[from] Overflow),
+}
+
+impl InvoicedLine {
+    /// What an invoice asked for each price: the lines that its notes name, in the order of `charged`.
+    pub fn of_invoice(charged: &[Charged], taxes: &[AppliedTax]) -> Result<Vec<Self>, Overflow> {
+        charged
+            .iter()
+            .enumerate()
+            .map(|(index, charged)| {
+                let Charged { plan: _, price: _, net, discounts, credits, tax: _ } = charged;
+                let taxes = taxes.iter().filter_map(|tax| {
+                    let amount = *tax.shares.get(index)?;
+                    let share = LineTax { name: tax.name.clone(), inclusive: tax.inclusive, amount };
+                    (!amount.is_zero()).then_some(share)
+                });
+                let amount = net.checked_sub(*discounts)?.checked_sub(*credits)?;
+                Ok(Self { amount, taxes: taxes.collect() })
+            })
+            .collect()
+    }
 }
 
 /// The credit note for these requests, its lines in their order.

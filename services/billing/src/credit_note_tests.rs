@@ -103,6 +103,38 @@ fn what_cannot_be_credited_is_refused() {
     assert_eq!(shown(request(&other, &[(0, "1")])), "an earlier note is in EUR, the invoice is in USD");
 }
 
+#[test]
+fn an_invoice_asks_for_its_prices_after_discounts_and_credits_with_their_shares_of_its_taxes() {
+    let charged = |net: &str, discounts: &str, credits: &str| Charged {
+        plan: "starter".parse().expect("a name"),
+        price: "calls".parse().expect("a name"),
+        net: amount(net),
+        discounts: amount(discounts),
+        credits: amount(credits),
+        tax: amount("77"),
+    };
+    let applied = |name: &str, inclusive: bool, shares: &[&str]| AppliedTax {
+        name: TaxRateName::new(name).expect("a name"),
+        percent: "19".parse().expect("a decimal"),
+        inclusive,
+        base: amount("77"),
+        amount: amount("77"),
+        shares: shares.iter().map(|share| amount(share)).collect(),
+    };
+    let lines = InvoicedLine::of_invoice(
+        &[charged("120", "13", "7"), charged("10.01", "0", "0")],
+        &[applied("vat", false, &["19", "0"]), applied("city", true, &["0.07", "1.60"])],
+    );
+    let expected = vec![
+        InvoicedLine {
+            amount: amount("100"),
+            taxes: vec![tax("vat", false, amount("19")), tax("city", true, amount("0.07"))],
+        },
+        InvoicedLine { amount: amount("10.01"), taxes: vec![tax("city", true, amount("1.60"))] },
+    ];
+    assert_eq!(lines, Ok(expected));
+}
+
 fn cents(cents: i64) -> Amount {
     Amount::from_units(i128::from(cents) * 10_i128.pow(16)).expect("fits")
 }

@@ -31,6 +31,18 @@ pub enum InvoiceStatus {
     Void,
 }
 
+impl InvoiceStatus {
+    /// In stores and for clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Issued => "issued",
+            Self::Paid => "paid",
+            Self::Void => "void",
+        }
+    }
+}
+
 /// Where an invoice stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,6 +254,14 @@ mod tests {
         );
         let again = InvoiceCommand { seen_version: next.version, ..reissue };
         assert_eq!(transition(&next, &again), Err(Refusal::AlreadyReissued));
+    }
+
+    #[test]
+    fn a_status_is_one_word_everywhere() {
+        for status in [InvoiceStatus::Draft, InvoiceStatus::Issued, InvoiceStatus::Paid, InvoiceStatus::Void]
+        {
+            assert_eq!(serde_json::to_value(status).expect("JSON"), status.as_str());
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     Subscription,
     Invoice,
     Line,
+    CreditNote,
 }
 
 impl Kind {
@@ -27,6 +28,7 @@ impl Kind {
             Self::Subscription => "sub",
             Self::Invoice => "inv",
             Self::Line => "line",
+            Self::CreditNote => "cn",
         }
     }
 }

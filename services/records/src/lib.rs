@@ -15,6 +15,7 @@
 //! | consumer | [`Records::catalogue`], [`Records::catalogue_version`], [`Records::catalogue_changes`], [`Records::report_progress`] |
 //! | ingest's drainer | [`Records::report_progress`] |
 //! | worker | [`Records::due_periods`], [`Records::processed_through`], [`TenantRecords::period_terms`], [`TenantRecords::save_invoice`], [`TenantRecords::issue_invoice`], [`TenantRecords::save_aggregated_usage`] |
+//! | api | [`TenantRecords::change_invoice`] (pay, void, issue again), [`TenantRecords::create_credit_note`] |
 //! | api's control port | `Records::put_meter`, `put_plan`, `put_tenant`, `archive_…`, `catalogue_entries` |
 //!
 //! Every change of money or catalogue writes its `audit_logs` row in the same transaction ([`By`] says who and why).
@@ -24,6 +25,7 @@ mod audit;
 mod catalogue;
 mod connect;
 mod control;
+mod credit_notes;
 mod customers;
 mod error;
 mod id;
@@ -51,12 +53,13 @@ pub use connect::{PostgresOptions, connect};
 pub use control::{
     ApiKeyHash, CatalogueEntry, CatalogueListing, ControlError, Source, Synced, TenantRequest,
 };
+pub use credit_notes::{CreditNote, CreditNoteError, CreditNoteLine, PriceCredit};
 pub use customers::{Customer, CustomerChange, CustomerError, NewCustomer};
 pub use error::StoreError;
 pub use idempotency::Claim;
 pub use invoices::{
-    DraftLine, Invoice, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceState, LineMeter, SaveOutcome,
-    SavedInvoice, StoredComputation,
+    DraftLine, Invoice, InvoiceChange, InvoiceDraft, InvoiceError, InvoiceLine, InvoiceStep, LineMeter,
+    SaveOutcome, SavedInvoice, StoredComputation,
 };
 pub use offered::OfferedPlan;
 pub use page::{Listed, Page};

@@ -100,6 +100,9 @@ impl From<InvoiceError> for StepError {
             InvoiceError::Store(error) => return error.into(),
             InvoiceError::NotFound => "NoSuchInvoice",
             InvoiceError::NoSuchSubscription => "NoSuchSubscription",
+            InvoiceError::Refused(_) | InvoiceError::Credited | InvoiceError::BuiltUpon => {
+                "InvoiceNotIssuable"
+            }
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
         };
         Self::permanent(code, error)
@@ -124,6 +127,8 @@ impl From<RatingError> for StepError {
 
 #[cfg(test)]
 mod tests {
+    use meridian_billing::invoice_state::Refusal;
+
     use super::*;
 
     #[test]
@@ -132,6 +137,7 @@ mod tests {
             (StepError::from(SubscriptionError::NotFound), "NoSuchSubscription"),
             (StepError::from(SubscriptionError::NothingToBill), "NothingToBill"),
             (StepError::from(InvoiceError::NotFound), "NoSuchInvoice"),
+            (StepError::from(InvoiceError::Refused(Refusal::Void)), "InvoiceNotIssuable"),
             (StepError::from(RatingError::EngineVersion(9)), "CannotBeRated"),
         ] {
             assert_eq!(error.code(), code);

@@ -1,14 +1,32 @@
-//! How the closing of a period goes.
+//! The closing of a period: how every route starts it, and how it goes.
 
 use axum::{
     Json,
     extract::{Path, State},
+    http::StatusCode,
 };
+use meridian_billing::{ids::SubscriptionId, period::Period};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{shown, subscriptions::run_problem};
-use crate::{app::App, auth::Caller, billing_runs::RunId, problem::Problem};
+use super::{shown, subscriptions::PeriodBounds};
+use crate::{
+    app::App,
+    auth::Caller,
+    billing_runs::{RunError, RunId},
+    problem::{Problem, chain},
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StartedRun {
+    /// The same for every request to close this period. In a path its slashes are written %2F.
+    #[schema(example = "close/acme/sub_01k2h8v9x0e6t8w4y2z0a1b2c3/1782864000000000")]
+    workflow_id: String,
+    /// Where to see how it goes.
+    #[schema(example = "/v1/billing-runs/close%2Facme%2Fsub_01k2h8v9x0e6t8w4y2z0a1b2c3%2F1782864000000000")]
+    billing_run: String,
+    period: PeriodBounds,
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BillingRun {
@@ -22,10 +40,28 @@ pub(crate) struct BillingRun {
     closed_at: Option<String>,
     /// Why it failed.
     failure: Option<String>,
-    /// The period's invoice, once there is one.
+    /// The period's newest invoice, once there is one.
     invoice_id: Option<String>,
-    /// `draft` or `issued`
+    /// `draft`, `issued`, `paid` or `void`
     invoice_status: Option<String>,
+}
+
+/// Starts the run of a period that is over, or joins the one that is under way.
+pub(super) async fn start(
+    app: &App,
+    caller: &Caller,
+    subscription: SubscriptionId,
+    period: Period,
+    issue: bool,
+) -> Result<(StatusCode, Json<StartedRun>), Problem> {
+    let run = RunId { tenant: caller.scope.tenant().clone(), subscription, period_start: period.start };
+    app.parts.billing_runs.start(&run, issue).await.map_err(run_problem)?;
+    let started = StartedRun {
+        workflow_id: run.to_string(),
+        billing_run: format!("/v1/billing-runs/{}", run.to_string().replace('/', "%2F")),
+        period: PeriodBounds { start: shown::instant(period.start), end: shown::instant(period.end) },
+    };
+    Ok((StatusCode::ACCEPTED, Json(started)))
 }
 
 /// One billing run of this tenant. The slashes of its id are written %2F.
@@ -43,7 +79,7 @@ pub(crate) async fn get(
     let records = caller.records(&app);
     records.subscription(&id.subscription).await?.ok_or_else(not_found)?;
     let run = app.parts.billing_runs.find(&id).await.map_err(run_problem)?;
-    let invoice = records.invoice_of_period(&id.subscription, id.period_start, 0).await?;
+    let invoice = records.invoice_of_period(&id.subscription, id.period_start).await?;
     Ok(Json(BillingRun {
         workflow_id,
         subscription_id: id.subscription.to_string(),
@@ -55,4 +91,15 @@ pub(crate) async fn get(
         invoice_id: invoice.as_ref().map(|invoice| invoice.id.to_string()),
         invoice_status: invoice.map(|invoice| invoice.state.as_str().to_owned()),
     }))
+}
+
+fn run_problem(error: RunError) -> Problem {
+    match error {
+        RunError::NotFound => Problem::not_found("billing run"),
+        RunError::Away { .. } => {
+            tracing::warn!(error = %chain(&error), "Temporal did not answer");
+            Problem::unavailable("the workflow engine")
+        }
+        RunError::Address(_) => Problem::internal(&error),
+    }
 }

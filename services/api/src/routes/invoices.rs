@@ -1,4 +1,4 @@
-//! Invoices: list, get, issue.
+//! Invoices: list, get, issue, prove. What becomes of an issued one is in invoice_changes.rs and credit_notes.rs.
 
 use axum::{
     Json,
@@ -26,8 +26,14 @@ pub(crate) struct Invoice {
     /// Given when it is issued; a tenant's numbers have no gaps.
     #[schema(example = "INV-000001")]
     pub number: Option<String>,
-    /// `draft` or `issued`; `preview` for what was only computed.
+    /// `draft`, `issued`, `paid` or `void`; `preview` for what was only computed.
     pub status: String,
+    /// Raised by one with each change. A request to change the invoice may say which one it saw; 0 for a preview.
+    pub version: u64,
+    /// 0 for the first invoice of a period, one more for each that replaces a void one.
+    pub revision: i32,
+    /// It is void and its period is billed again, by the invoice of the next revision.
+    pub reissued: bool,
     pub customer_id: String,
     /// The customer's key; empty is the tenant itself.
     pub customer: String,
@@ -61,6 +67,11 @@ pub(crate) struct Invoice {
     pub engine_version: u32,
     pub created_at: String,
     pub issued_at: Option<String>,
+    pub paid_at: Option<String>,
+    /// What the payment is called where it was made.
+    pub payment_reference: Option<String>,
+    pub voided_at: Option<String>,
+    pub void_reason: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -127,7 +138,8 @@ pub(crate) async fn get(
     Ok(Json(show(find(&app, &caller, &invoice_id).await?)))
 }
 
-/// Issues a draft: it gets its number and never changes again. An issued invoice is answered as it is.
+/// Issues a draft: it gets its number, and what it says never changes again. An issued or paid invoice is answered as it is; a
+/// void one is refused.
 #[utoipa::path(post, path = "/v1/invoices/{invoice_id}/issue", tag = "Invoices", operation_id = "issueInvoice",
     params(("invoice_id" = String, Path, description = "inv_…")), responses((status = 200, body = Invoice)))]
 pub(crate) async fn issue(
@@ -176,17 +188,20 @@ pub(super) async fn find(app: &App, caller: &Caller, invoice_id: &str) -> Result
     caller.records(app).invoice(&id).await?.ok_or_else(|| Problem::not_found("invoice"))
 }
 
-fn invoice_id_of(text: &str) -> Result<InvoiceId, Problem> {
+pub(super) fn invoice_id_of(text: &str) -> Result<InvoiceId, Problem> {
     let text = shown::id("invoice", text)?;
     InvoiceId::new(text).map_err(|_| Problem::not_found("invoice"))
 }
 
-fn show(invoice: Record) -> Invoice {
+pub(super) fn show(invoice: Record) -> Invoice {
     let currency = invoice.currency;
     Invoice {
         id: invoice.id.into_string(),
         number: invoice.number,
         status: invoice.state.as_str().to_owned(),
+        version: invoice.version,
+        revision: invoice.revision,
+        reissued: invoice.reissued,
         customer_id: invoice.customer_id,
         customer: invoice.customer.into_string(),
         subscription_id: invoice.subscription.into_string(),
@@ -206,6 +221,10 @@ fn show(invoice: Record) -> Invoice {
         engine_version: invoice.engine_version,
         created_at: shown::instant(invoice.created_at),
         issued_at: invoice.issued_at.map(shown::instant),
+        paid_at: invoice.paid_at.map(shown::instant),
+        payment_reference: invoice.payment_reference,
+        voided_at: invoice.voided_at.map(shown::instant),
+        void_reason: invoice.void_reason,
     }
 }
 

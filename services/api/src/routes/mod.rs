@@ -1,7 +1,9 @@
 //! The REST port's routes, one file a resource. A route is documented by being registered: there is no other way in.
 
 mod billing_runs;
+mod credit_notes;
 mod customers;
+mod invoice_changes;
 mod invoices;
 mod line_events;
 mod meters;
@@ -64,6 +66,10 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(invoices::get))
         .routes(routes!(invoices::issue))
         .routes(routes!(invoices::recompute))
+        .routes(routes!(invoice_changes::pay))
+        .routes(routes!(invoice_changes::void))
+        .routes(routes!(invoice_changes::reissue))
+        .routes(routes!(credit_notes::list, credit_notes::create))
         .routes(routes!(line_events::list))
         .routes(routes!(quarantine::list))
 }

@@ -71,6 +71,9 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         id: String::new(),
         number: None,
         status: "preview".to_owned(),
+        version: 0,
+        revision: 0,
+        reissued: false,
         customer_id: terms.subscription.customer_id.clone(),
         customer: terms.subscription.customer.to_string(),
         subscription_id: terms.subscription.id.to_string(),
@@ -90,5 +93,9 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         engine_version: meridian_billing::ENGINE_VERSION,
         created_at: shown::instant(now),
         issued_at: None,
+        paid_at: None,
+        payment_reference: None,
+        voided_at: None,
+        void_reason: None,
     }
 }

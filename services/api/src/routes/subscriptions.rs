@@ -17,15 +17,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     List,
+    billing_runs::{self, StartedRun},
     shown::{self, check_time_zone},
 };
 use crate::{
     app::App,
     auth::Caller,
-    billing_runs::{RunError, RunId},
     extract::{Body, Paging, Parameters},
     idempotency::Seed,
-    problem::{Code, Problem, chain},
+    problem::{Code, Problem},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,17 +159,6 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StartedRun {
-    /// The same for every request to close this period. In a path its slashes are written %2F.
-    #[schema(example = "close/acme/sub_01k2h8v9x0e6t8w4y2z0a1b2c3/1782864000000000")]
-    workflow_id: String,
-    /// Where to see how it goes.
-    #[schema(example = "/v1/billing-runs/close%2Facme%2Fsub_01k2h8v9x0e6t8w4y2z0a1b2c3%2F1782864000000000")]
-    billing_run: String,
-    period: PeriodBounds,
-}
-
 /// All subscriptions, in the order of their making.
 #[utoipa::path(get, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "listSubscriptions",
     params(SubscriptionFilter, Paging), responses((status = 200, body = List<Subscription>)))]
@@ -277,7 +266,8 @@ pub(crate) async fn withdraw_change(
 }
 
 /// Closes a period that is over: waits until its usage is processed, rates it, and issues its invoice. A run that is under
-/// way is joined; a period that has its invoice keeps it.
+/// way is joined; a period that has its invoice keeps it, a void one too: POST /v1/invoices/{invoice_id}/reissue bills such a
+/// period again.
 #[utoipa::path(post, path = "/v1/subscriptions/{subscription_id}/close", tag = "Billing", operation_id = "closePeriod",
     params(("subscription_id" = String, Path, description = "sub_…")), request_body = ClosePeriod,
     responses((status = 202, body = StartedRun)))]
@@ -294,29 +284,7 @@ pub(crate) async fn close(
             format!("the period ends at {}; it can be closed then, and previewed now", terms.period.end);
         return Err(Problem::conflict(Code::PeriodNotOver, detail).field("period_start"));
     }
-    let run =
-        RunId { tenant: caller.scope.tenant().clone(), subscription: id, period_start: terms.period.start };
-    app.parts.billing_runs.start(&run, body.issue).await.map_err(run_problem)?;
-    let started = StartedRun {
-        workflow_id: run.to_string(),
-        billing_run: format!("/v1/billing-runs/{}", run.to_string().replace('/', "%2F")),
-        period: PeriodBounds {
-            start: shown::instant(terms.period.start),
-            end: shown::instant(terms.period.end),
-        },
-    };
-    Ok((StatusCode::ACCEPTED, Json(started)))
-}
-
-pub(super) fn run_problem(error: RunError) -> Problem {
-    match error {
-        RunError::NotFound => Problem::not_found("billing run"),
-        RunError::Away { .. } => {
-            tracing::warn!(error = %chain(&error), "Temporal did not answer");
-            Problem::unavailable("the workflow engine")
-        }
-        RunError::Address(_) => Problem::internal(&error),
-    }
+    billing_runs::start(&app, &caller, id, terms.period, body.issue).await
 }
 
 impl CreateSubscription {

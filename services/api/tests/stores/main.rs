@@ -9,6 +9,7 @@ mod control_port;
 mod credentials;
 mod description;
 mod idempotency;
+mod invoice_changes;
 mod invoices;
 mod other_tenants;
 mod region;

@@ -1,16 +1,18 @@
 //! Saving a computed invoice. The unique key (tenant, subscription, period_start, revision) decides who made it; whoever
 //! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more; never to an
-//! earlier one, however late it arrives.
+//! earlier one, however late it arrives. A void invoice gives way to nothing until somebody issues it again: the next
+//! computation of its period is then the next revision.
 
 use meridian_billing::{
     decimal::Amount,
     ids::MeterName,
     invoice::{Computation, InvoiceKind},
+    invoice_state::{InvoiceAction, InvoiceCommand, Refusal, transition},
 };
 use serde_json::json;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
-use super::{DraftLine, InvoiceDraft, InvoiceError, InvoiceState, SaveOutcome, SavedInvoice, read};
+use super::{DraftLine, InvoiceDraft, InvoiceError, SaveOutcome, SavedInvoice, change::stored_version, read};
 use crate::{
     By, PeriodTerms, TenantRecords, audit,
     error::{Doing, StoreError},
@@ -46,7 +48,6 @@ impl InvoiceDraft {
                 InvoiceKind::Period => input.period.end,
                 InvoiceKind::Progressive => input.stored_before.min(input.period.end),
             },
-            revision: 0,
             part: match input.kind {
                 InvoiceKind::Period => 0,
                 InvoiceKind::Progressive => terms.next_part(),
@@ -69,29 +70,29 @@ impl InvoiceDraft {
 }
 
 impl TenantRecords {
+    /// As the newest revision of its period, or as the one after it when that one is void and issued again.
     pub async fn save_invoice(&self, draft: &InvoiceDraft, by: &By) -> Result<SavedInvoice, InvoiceError> {
         check_sum(draft)?;
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
-        let (id, outcome) = match insert(&mut transaction, tenant, draft).await? {
-            Some(id) => (id, SaveOutcome::Created),
-            None => refresh(&mut transaction, tenant, draft).await?,
-        };
+        let (id, outcome) = place(&mut transaction, tenant, draft).await?;
         let action = match outcome {
             SaveOutcome::Created => Some("invoice.create"),
             SaveOutcome::Refreshed => Some("invoice.refresh"),
             SaveOutcome::Kept => None,
         };
-        if let Some(action) = action {
+        if action.is_some() {
             insert_lines(&mut transaction, tenant, &id, &draft.lines).await?;
+        }
+        let invoice = read::find(&mut transaction, tenant, &id).await?.ok_or(InvoiceError::NotFound)?;
+        if let Some(action) = action {
             let detail = json!({
-                "subscription": draft.subscription, "period_start": draft.period_start, "revision": draft.revision,
+                "subscription": draft.subscription, "period_start": draft.period_start, "revision": invoice.revision,
                 "part": draft.part,
                 "total": draft.total, "currency": draft.currency, "stored_before": draft.stored_before,
             });
             audit::record(&mut transaction, Some(tenant), by, action, &id, detail).await?;
         }
-        let invoice = read::find(&mut transaction, tenant, &id).await?.ok_or(InvoiceError::NotFound)?;
         transaction.commit().await.doing(DOING)?;
         Ok(SavedInvoice { invoice, outcome })
     }
@@ -109,11 +110,57 @@ fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
     }
 }
 
+/// Finds the invoice that this computation is, or makes it. Who loses a race to make one finds a newer revision than before
+/// in the next round; so the rounds end.
+async fn place(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    draft: &InvoiceDraft,
+) -> Result<(String, SaveOutcome), InvoiceError> {
+    loop {
+        let revision = match newest(transaction, tenant, draft).await? {
+            None => 0,
+            Some(row) => {
+                let revision: i32 = row.try_get("revision").doing(DOING)?;
+                match row.try_get("reissued").doing(DOING)? {
+                    true => revision.checked_add(1).ok_or(Refusal::Exhausted)?,
+                    false => return refresh(transaction, tenant, draft, &row).await,
+                }
+            }
+        };
+        if let Some(id) = insert(transaction, tenant, draft, revision).await? {
+            return Ok((id, SaveOutcome::Created));
+        }
+    }
+}
+
+/// The newest invoice of the period, held until the transaction ends.
+async fn newest(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    draft: &InvoiceDraft,
+) -> Result<Option<PgRow>, InvoiceError> {
+    let row = sqlx::query(
+        "SELECT invoice_id, state, version, revision, reissued, period_end, stored_before FROM invoices
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = $4
+         ORDER BY revision DESC LIMIT 1 FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(draft.subscription.as_str())
+    .bind(Instant(draft.period_start))
+    .bind(draft.part)
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    Ok(row)
+}
+
 /// None: there is one already. Waits for another transaction that is inserting the same one.
 async fn insert(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
     draft: &InvoiceDraft,
+    revision: i32,
 ) -> Result<Option<String>, InvoiceError> {
     let customer: Option<String> = sqlx::query_scalar(
         "SELECT customer_id FROM subscriptions WHERE tenant = $1 AND subscription_id = $2",
@@ -137,7 +184,7 @@ async fn insert(
     .bind(draft.subscription.as_str())
     .bind(Instant(draft.period_start))
     .bind(Instant(draft.period_end))
-    .bind(draft.revision)
+    .bind(revision)
     .bind(draft.currency.code())
     .bind(draft.subtotal.to_bigdecimal())
     .bind(draft.tax.to_bigdecimal())
@@ -157,30 +204,23 @@ async fn insert(
     Ok(id)
 }
 
-/// Locks the invoice that is there, and rewrites it if it is a draft that saw less. Its lines are gone then.
+/// Rewrites the invoice of a locked row if it is a draft that saw less. Its lines are gone then.
 async fn refresh(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
     draft: &InvoiceDraft,
+    row: &PgRow,
 ) -> Result<(String, SaveOutcome), InvoiceError> {
-    let row = sqlx::query(
-        "SELECT invoice_id, state, stored_before FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 AND part = $5 FOR UPDATE",
-    )
-    .bind(tenant)
-    .bind(draft.subscription.as_str())
-    .bind(Instant(draft.period_start))
-    .bind(draft.revision)
-    .bind(draft.part)
-    .fetch_one(&mut **transaction)
-    .await
-    .doing(DOING)?;
     let id: String = row.try_get("invoice_id").doing(DOING)?;
-    let state = read::state(&row)?;
     let stored_before: Instant = row.try_get("stored_before").doing(DOING)?;
-    if state == InvoiceState::Issued || stored_before.0 >= draft.stored_before {
-        return Ok((id, SaveOutcome::Kept));
-    }
+    let state = read::state(row)?;
+    let (seen_version, at) = (state.version, draft.stored_before);
+    let command = InvoiceCommand { action: InvoiceAction::Recompute, seen_version, at };
+    let version = match transition(&state, &command) {
+        Ok(recomputed) if stored_before.0 < draft.stored_before => stored_version(recomputed.next.version)?,
+        Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void) => return Ok((id, SaveOutcome::Kept)),
+        Err(refusal) => return Err(refusal.into()),
+    };
     sqlx::query("DELETE FROM invoice_line_items WHERE tenant = $1 AND invoice_id = $2")
         .bind(tenant)
         .bind(&id)
@@ -190,7 +230,7 @@ async fn refresh(
     sqlx::query(
         "UPDATE invoices SET period_end = $3, currency = $4, subtotal = $5, tax = $6, total = $7, plan_id = $8, plan_version = $9,
              catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, discounts = $14, credits = $15,
-             updated_at = now()
+             version = $16, updated_at = now()
          WHERE tenant = $1 AND invoice_id = $2",
     )
     .bind(tenant)
@@ -208,6 +248,7 @@ async fn refresh(
     .bind(&draft.computation)
     .bind(draft.discounts.to_bigdecimal())
     .bind(draft.credits.to_bigdecimal())
+    .bind(version)
     .execute(&mut **transaction)
     .await
     .doing(DOING)?;

@@ -3,11 +3,14 @@
 //! The lock is held for the few statements below and nothing else; nothing waits on another system inside it.
 
 use jiff::Timestamp;
-use meridian_billing::ids::InvoiceId;
+use meridian_billing::{
+    ids::InvoiceId,
+    invoice_state::{InvoiceAction, InvoiceCommand, InvoiceStatus, Refusal, transition},
+};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction};
 
-use super::{Invoice, InvoiceError, InvoiceState, read};
+use super::{Invoice, InvoiceError, change::stored_version, read};
 use crate::{
     By, TenantRecords, audit,
     error::{Doing, LINES_DO_NOT_ADD_UP, StoreError},
@@ -18,7 +21,7 @@ use crate::{
 const DOING: &str = "issuing an invoice";
 
 impl TenantRecords {
-    /// Issuing an issued invoice returns it as it is.
+    /// Issuing an issued or paid invoice returns it as it is; a void one is refused.
     pub async fn issue_invoice(
         &self,
         id: &InvoiceId,
@@ -27,18 +30,17 @@ impl TenantRecords {
     ) -> Result<Invoice, InvoiceError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
-        // Locks are taken in one order: the invoice, the tenant's counter, the subscription.
-        let row = sqlx::query(
-            "SELECT invoice_id, state, subscription_id FROM invoices WHERE tenant = $1 AND invoice_id = $2 FOR UPDATE",
-        )
-        .bind(tenant)
-        .bind(id.as_str())
-        .fetch_optional(&mut *transaction)
-        .await
-        .doing(DOING)?
-        .ok_or(InvoiceError::NotFound)?;
-        if read::state(&row)? == InvoiceState::Draft {
-            number_and_freeze(&mut transaction, tenant, id, issued_at, by).await?;
+        let row = read::locked(&mut transaction, tenant, id).await?.ok_or(InvoiceError::NotFound)?;
+        let state = read::state(&row)?;
+        match state.status {
+            InvoiceStatus::Draft => {
+                let seen_version = state.version;
+                let command = InvoiceCommand { action: InvoiceAction::Issue, seen_version, at: issued_at };
+                let issued = transition(&state, &command)?.next;
+                number_and_freeze(&mut transaction, tenant, id, issued.version, issued_at, by).await?;
+            }
+            InvoiceStatus::Issued | InvoiceStatus::Paid => {}
+            InvoiceStatus::Void => return Err(Refusal::Void.into()),
         }
         let subscription: String = row.try_get("subscription_id").doing(DOING)?;
         subscriptions::advance(&mut transaction, tenant, &subscription).await?;
@@ -53,9 +55,11 @@ async fn number_and_freeze(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
     id: &InvoiceId,
+    version: u64,
     issued_at: Timestamp,
     by: &By,
 ) -> Result<(), InvoiceError> {
+    let version = stored_version(version)?;
     let sequence: i64 = sqlx::query_scalar(
         "INSERT INTO invoice_sequences (tenant, last) VALUES ($1, 1)
          ON CONFLICT (tenant) DO UPDATE SET last = invoice_sequences.last + 1 RETURNING last",
@@ -66,7 +70,7 @@ async fn number_and_freeze(
     .doing(DOING)?;
     let number = format!("INV-{sequence:06}");
     let frozen = sqlx::query(
-        "UPDATE invoices SET state = 'issued', sequence = $3, number = $4, issued_at = $5, updated_at = now()
+        "UPDATE invoices SET state = 'issued', version = $6, sequence = $3, number = $4, issued_at = $5, updated_at = now()
          WHERE tenant = $1 AND invoice_id = $2",
     )
     .bind(tenant)
@@ -74,6 +78,7 @@ async fn number_and_freeze(
     .bind(sequence)
     .bind(&number)
     .bind(Instant(issued_at))
+    .bind(version)
     .execute(&mut **transaction)
     .await
     .doing(DOING);

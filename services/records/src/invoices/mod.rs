@@ -1,39 +1,29 @@
-//! Invoices. A draft may be computed again; an issued invoice never changes: the database itself refuses. One invoice
-//! exists for a subscription, period and revision, whoever computes it and however often.
+//! Invoices. A draft may be computed again; what an issued invoice says never changes: the database itself refuses. One
+//! invoice exists for a subscription, period and revision, whoever computes it and however often.
 //!
-//! draft.rs saves, issue.rs issues, read.rs reads. Amounts are computed elsewhere (`meridian-billing`) and only checked here.
+//! draft.rs saves, issue.rs issues, change.rs pays, voids and issues again, read.rs reads. Amounts are computed elsewhere
+//! (`meridian-billing`) and only checked here; which step may follow which is decided there too (`invoice_state`).
 
+mod change;
 mod draft;
 mod issue;
 mod prove;
 mod read;
 
 pub use prove::StoredComputation;
+pub(crate) use read::{locked, state};
 
 use jiff::Timestamp;
 use meridian_billing::{
     decimal::{Amount, Quantity},
     ids::{CustomerKey, InvoiceId, MeterName, PlanName, PriceName, SubscriptionId},
+    invoice_state::{InvoiceStatus, Refusal},
     money::Currency,
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::StoreError;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvoiceState {
-    Draft,
-    Issued,
-}
-
-impl InvoiceState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Issued => "issued",
-        }
-    }
-}
 
 /// A computed invoice, to be saved.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,8 +31,6 @@ pub struct InvoiceDraft {
     pub subscription: SubscriptionId,
     pub period_start: Timestamp,
     pub period_end: Timestamp,
-    /// 0, or the number of the correction.
-    pub revision: i32,
     /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
     pub part: i32,
     /// `plan_…` and the version that it was computed by.
@@ -88,10 +76,15 @@ pub struct Invoice {
     pub subscription: SubscriptionId,
     pub period_start: Timestamp,
     pub period_end: Timestamp,
+    /// 0, and one more for each that replaces a void one.
     pub revision: i32,
     /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
     pub part: i32,
-    pub state: InvoiceState,
+    pub state: InvoiceStatus,
+    /// Raised by one with each change; what a change may say that it saw.
+    pub version: u64,
+    /// It is void, and its period is computed again as the next revision.
+    pub reissued: bool,
     /// Given at issue, without gaps within the tenant.
     pub number: Option<String>,
     pub currency: Currency,
@@ -110,6 +103,11 @@ pub struct Invoice {
     pub computation: String,
     pub created_at: Timestamp,
     pub issued_at: Option<Timestamp>,
+    pub paid_at: Option<Timestamp>,
+    /// What the payment is called where it was made.
+    pub payment_reference: Option<String>,
+    pub voided_at: Option<Timestamp>,
+    pub void_reason: Option<String>,
     pub lines: Vec<InvoiceLine>,
 }
 
@@ -146,8 +144,34 @@ pub enum SaveOutcome {
     Created,
     /// There was a draft with an earlier cutoff; it now says what this computation says, under the same id.
     Refreshed,
-    /// There was an issued invoice, or a draft with the same or a later cutoff; it is returned as it is.
+    /// There was an issued invoice, a void one that nobody issued again, or a draft with the same or a later cutoff; it is
+    /// returned as it is.
     Kept,
+}
+
+/// What somebody wants to become of an issued invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceChange {
+    pub step: InvoiceStep,
+    /// The version that the decision was made on; None: whatever it is now.
+    pub seen_version: Option<u64>,
+    pub at: Timestamp,
+    /// The same seed again finds the change made.
+    pub seed: Uuid,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvoiceStep {
+    Pay {
+        reference: Option<String>,
+    },
+    Void {
+        reason: String,
+    },
+    /// The period of a void invoice is to be computed again. This marks it; whoever computes the period next makes the draft.
+    Reissue {
+        reason: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +180,14 @@ pub enum InvoiceError {
     NotFound,
     #[error("there is no such subscription")]
     NoSuchSubscription,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the invoice has credit notes, so it cannot be void: give back the rest by another note")]
+    Credited,
+    #[error(
+        "what a threshold billed within a period counts in the period's own invoice: give it back by a credit note"
+    )]
+    BuiltUpon,
     #[error("the lines add up to {lines}, the total says {total}")]
     LinesDoNotAddUp { lines: String, total: Amount },
     /// A bug somewhere above: nothing was issued, and trying again will not help.

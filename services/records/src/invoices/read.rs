@@ -3,11 +3,12 @@
 use meridian_billing::{
     decimal::{Amount, ParseDecimalError, Quantity},
     ids::{InvoiceId, SubscriptionId},
+    invoice_state::{InvoiceState, InvoiceStatus},
     money::Currency,
 };
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::BigDecimal};
 
-use super::{Invoice, InvoiceLine, InvoiceState, LineMeter};
+use super::{Invoice, InvoiceLine, LineMeter};
 use crate::{
     Listed, Page, StoreError, TenantRecords,
     catalogue::parsed,
@@ -58,23 +59,21 @@ impl TenantRecords {
         Ok(page.cut(invoices, |invoice| invoice.id.to_string()))
     }
 
-    /// The invoice of a period, whatever its state.
+    /// The newest invoice of a period, whatever its state.
     pub async fn invoice_of_period(
         &self,
         subscription: &SubscriptionId,
         period_start: jiff::Timestamp,
-        revision: i32,
     ) -> Result<Option<Invoice>, StoreError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
         let id: Option<String> = sqlx::query_scalar(
-            "SELECT invoice_id FROM invoices
-             WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND revision = $4 AND part = 0",
+            "SELECT invoice_id FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0
+             ORDER BY revision DESC LIMIT 1",
         )
         .bind(tenant)
         .bind(subscription.as_str())
         .bind(Instant(period_start))
-        .bind(revision)
         .fetch_optional(&mut *transaction)
         .await
         .doing(DOING)?;
@@ -103,6 +102,21 @@ pub(super) async fn find(
     Ok(Some(invoice))
 }
 
+/// The row of an invoice, held until the transaction ends. Locks are taken in one order: the invoice, a counter of the
+/// tenant, the subscription.
+pub(crate) async fn locked(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &InvoiceId,
+) -> Result<Option<PgRow>, StoreError> {
+    sqlx::query("SELECT * FROM invoices WHERE tenant = $1 AND invoice_id = $2 FOR UPDATE")
+        .bind(tenant)
+        .bind(id.as_str())
+        .fetch_optional(&mut **transaction)
+        .await
+        .doing("locking an invoice")
+}
+
 async fn add_lines(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
@@ -127,10 +141,33 @@ async fn add_lines(
     Ok(())
 }
 
-pub(super) fn state(row: &PgRow) -> Result<InvoiceState, StoreError> {
+/// Where the invoice of a row stands, for the rules to decide on.
+pub(crate) fn state(row: &PgRow) -> Result<InvoiceState, StoreError> {
+    let unreadable = |error| StoreError::unreadable(DOING, error);
+    let revision: i32 = row.try_get("revision").doing(DOING)?;
+    Ok(InvoiceState {
+        status: status(row)?,
+        version: version(row)?,
+        // The rules count from 1.
+        revision: u32::try_from(i64::from(revision) + 1).map_err(unreadable)?,
+        // A draft is computed when its grace window is over (the worker's check-period waits for that), so the end of the
+        // period is all that is left to wait for.
+        grace_until: row.try_get::<Instant, _>("period_end").doing(DOING)?.0,
+        reissued: row.try_get("reissued").doing(DOING)?,
+    })
+}
+
+fn version(row: &PgRow) -> Result<u64, StoreError> {
+    let version: i64 = row.try_get("version").doing(DOING)?;
+    u64::try_from(version).map_err(|error| StoreError::unreadable(DOING, error))
+}
+
+fn status(row: &PgRow) -> Result<InvoiceStatus, StoreError> {
     match row.try_get::<&str, _>("state").doing(DOING)? {
-        "draft" => Ok(InvoiceState::Draft),
-        "issued" => Ok(InvoiceState::Issued),
+        "draft" => Ok(InvoiceStatus::Draft),
+        "issued" => Ok(InvoiceStatus::Issued),
+        "paid" => Ok(InvoiceStatus::Paid),
+        "void" => Ok(InvoiceStatus::Void),
         other => Err(StoreError::unreadable(DOING, format!("state is {other:?}"))),
     }
 }
@@ -146,7 +183,9 @@ fn invoice(row: &PgRow) -> Result<Invoice, StoreError> {
         period_end: time("period_end")?,
         revision: row.try_get("revision").doing(DOING)?,
         part: row.try_get("part").doing(DOING)?,
-        state: state(row)?,
+        state: status(row)?,
+        version: version(row)?,
+        reissued: row.try_get("reissued").doing(DOING)?,
         number: row.try_get("number").doing(DOING)?,
         currency: parsed::<Currency>(row, "currency")?,
         subtotal: decimal(row, "subtotal", Amount::from_bigdecimal)?,
@@ -164,6 +203,10 @@ fn invoice(row: &PgRow) -> Result<Invoice, StoreError> {
         computation: row.try_get("computation").doing(DOING)?,
         created_at: time("created_at")?,
         issued_at: instant::read_optional(row, "issued_at").doing(DOING)?,
+        paid_at: instant::read_optional(row, "paid_at").doing(DOING)?,
+        payment_reference: row.try_get("payment_reference").doing(DOING)?,
+        voided_at: instant::read_optional(row, "voided_at").doing(DOING)?,
+        void_reason: row.try_get("void_reason").doing(DOING)?,
         lines: Vec::new(),
     })
 }
@@ -191,7 +234,7 @@ fn line_meter(row: &PgRow) -> Result<Option<LineMeter>, StoreError> {
     }))
 }
 
-fn decimal<T>(
+pub(super) fn decimal<T>(
     row: &PgRow,
     column: &'static str,
     convert: impl Fn(&BigDecimal) -> Result<T, ParseDecimalError>,

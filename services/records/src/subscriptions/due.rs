@@ -90,7 +90,8 @@ fn due_period(row: &PgRow) -> Result<DuePeriod, StoreError> {
     })
 }
 
-/// Moves the next period past every period that has an issued invoice. Called in the transaction that issues, and
+/// Moves the next period past every period that has an invoice which is no draft: a void one was issued too, and issuing it
+/// again is somebody's decision. Called in the transaction that issues, and
 /// harmless when called again. Periods may have been issued out of order, so it looks again after each step.
 pub(crate) async fn advance(
     transaction: &mut Transaction<'_, Postgres>,
@@ -127,7 +128,7 @@ pub(crate) async fn advance(
     Ok(())
 }
 
-/// Where the issued invoice that starts at `start` ends.
+/// Where the invoice that starts at `start` and is no draft any more ends.
 async fn issued_until(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
@@ -136,7 +137,7 @@ async fn issued_until(
 ) -> Result<Option<Timestamp>, StoreError> {
     let end: Option<Instant> = sqlx::query_scalar(
         "SELECT period_end FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0 AND state = 'issued'
+         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0 AND state <> 'draft'
          ORDER BY revision LIMIT 1",
     )
     .bind(tenant)

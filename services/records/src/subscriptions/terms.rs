@@ -243,8 +243,8 @@ pub(crate) async fn charged_by_invoice(
     period_end: Timestamp,
 ) -> Result<Option<Vec<AdvanceCharge>>, StoreError> {
     const DOING: &str = "reading what was charged in advance";
-    let invoice: Option<String> = sqlx::query_scalar(
-        "SELECT invoice_id FROM invoices
+    let invoice = sqlx::query(
+        "SELECT invoice_id, state, reissued FROM invoices
          WHERE tenant = $1 AND subscription_id = $2 AND period_end = $3 AND part = 0 ORDER BY revision DESC LIMIT 1",
     )
     .bind(subscription.tenant.as_str())
@@ -254,6 +254,13 @@ pub(crate) async fn charged_by_invoice(
     .await
     .doing(DOING)?;
     let Some(invoice) = invoice else { return Ok(None) };
+    match (invoice.try_get::<&str, _>("state").doing(DOING)?, invoice.try_get("reissued").doing(DOING)?) {
+        // Its next revision is still to come.
+        ("void", true) => return Ok(None),
+        ("void", false) => return Ok(Some(Vec::new())),
+        _ => {}
+    }
+    let invoice: String = invoice.try_get("invoice_id").doing(DOING)?;
     let rows = sqlx::query(
         "SELECT coalesce(l.detail->>'plan', p.name) AS plan, l.price, sum(l.amount) AS amount
          FROM invoice_line_items l JOIN invoices i USING (invoice_id) JOIN plans p USING (plan_id)

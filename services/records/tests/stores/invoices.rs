@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use meridian_billing::{decimal::Amount, invoice::Computation};
-use meridian_records::{
-    InvoiceError, InvoiceState, NewCustomer, NewSubscription, Page, SaveOutcome, Subscription,
-};
+use meridian_billing::{decimal::Amount, invoice::Computation, invoice_state::InvoiceStatus};
+use meridian_records::{InvoiceError, Page, SaveOutcome};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::region::{Region, by, draft};
 
@@ -89,7 +86,7 @@ async fn an_issued_invoice_and_its_lines_refuse_every_change() {
         .expect("saved");
     let issued =
         acme.issue_invoice(&saved.invoice.id, instant("2026-08-02T01:00:00Z"), &by()).await.expect("issued");
-    assert_eq!(issued.state, InvoiceState::Issued);
+    assert_eq!(issued.state, InvoiceStatus::Issued);
     // As the owner of the tables, with every row in sight: only the triggers are left to refuse.
     let mut owner = region.raw_over_all().await;
     let attempts = [
@@ -120,37 +117,10 @@ async fn an_issued_invoice_and_its_lines_refuse_every_change() {
     region.end().await;
 }
 
-/// A tenant with that many monthly subscriptions of customers.
-async fn subscribe(region: &Region, count: usize) -> Vec<Subscription> {
-    region.add_tenant("acme", 'a').await;
-    let acme = region.tenant("acme");
-    let mut made = Vec::new();
-    for number in 0..count {
-        let new = NewCustomer {
-            key: format!("customer-{number}").parse().expect("a key"),
-            name: String::new(),
-            time_zone: "Europe/Berlin".to_owned(),
-            metadata: json!({}),
-        };
-        let customer = acme.create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
-        let new = NewSubscription {
-            customer_id: customer.id,
-            plan: "starter".parse().expect("a name"),
-            starts_at: instant("2026-07-01T00:00:00Z"),
-            ends_at: None,
-            anchor: meridian_billing::subscription::BillingAnchor::Anniversary,
-            time_zone: None,
-            terms: Default::default(),
-        };
-        made.push(acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription"));
-    }
-    made
-}
-
 #[tokio::test]
 async fn numbers_have_no_gap_when_many_issue_at_once_and_some_fail() {
     let region = Region::start().await.with_catalogue().await;
-    let subscriptions = subscribe(&region, 24).await;
+    let subscriptions = region.subscribe(24, &json!({})).await;
     let acme = region.tenant("acme");
     let mut ids = Vec::new();
     for subscription in &subscriptions {

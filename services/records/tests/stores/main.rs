@@ -4,7 +4,9 @@
 
 mod catalogue_control;
 mod changes;
+mod credit_notes;
 mod idempotency;
+mod invoice_changes;
 mod invoices;
 mod periods;
 mod pipeline_gate;

@@ -4,13 +4,15 @@ use meridian_billing::{
     catalogue::{MeterSpec, PlanSpec, TenantSpec},
     ids::{MeterName, PlanName, TenantId},
     invoice::{Computation, PriceUsage},
+    subscription::{BillingAnchor, CustomTerms},
 };
 use meridian_records::{
-    ApiKeyHash, By, InvoiceDraft, PeriodTerms, PostgresOptions, Records, Scope, Source, Subscription,
-    TenantRecords, TenantRequest, connect,
+    ApiKeyHash, By, Invoice, InvoiceDraft, NewCustomer, NewSubscription, PeriodTerms, PostgresOptions,
+    Records, Scope, Source, Subscription, TenantRecords, TenantRequest, connect,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use uuid::Uuid;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -167,6 +169,43 @@ impl Region {
         let listed =
             self.tenant(name).subscriptions(None, &meridian_records::Page::first(10)).await.expect("list");
         listed.items.into_iter().next().expect("the tenant's own subscription")
+    }
+
+    /// Tenant acme, with that many monthly subscriptions of customers from 1 July 2026 on.
+    pub async fn subscribe(&self, count: usize, terms: &Value) -> Vec<Subscription> {
+        self.add_tenant("acme", 'a').await;
+        let acme = self.tenant("acme");
+        let mut made = Vec::new();
+        for number in 0..count {
+            let new = NewCustomer {
+                key: format!("customer-{number}").parse().expect("a key"),
+                name: String::new(),
+                time_zone: "Europe/Berlin".to_owned(),
+                metadata: json!({}),
+            };
+            let customer = acme.create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
+            let starts_at = "2026-07-01T00:00:00Z".parse().expect("an instant");
+            let new = NewSubscription {
+                customer_id: customer.id,
+                plan: "starter".parse().expect("a name"),
+                starts_at,
+                ends_at: None,
+                anchor: BillingAnchor::Anniversary,
+                time_zone: None,
+                terms: CustomTerms::from_json(terms).expect("terms"),
+            };
+            made.push(acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription"));
+        }
+        made
+    }
+
+    /// The issued invoice of the subscription's first period, for that many calls.
+    pub async fn issued(&self, subscription: &Subscription, calls: i64) -> Invoice {
+        let tenant = self.tenant(subscription.tenant.as_str());
+        let draft = draft(&self.terms(subscription, None).await, calls, "2026-08-02T00:00:00Z");
+        let saved = tenant.save_invoice(&draft, &by()).await.expect("saved");
+        let at = "2026-08-03T00:00:00Z".parse().expect("an instant");
+        tenant.issue_invoice(&saved.invoice.id, at, &by()).await.expect("issued")
     }
 
     pub async fn terms(&self, subscription: &Subscription, start: Option<&str>) -> PeriodTerms {

@@ -1,12 +1,15 @@
 //! The second wall: row-level security holds for the very role that owns the tables.
 
-use meridian_records::{CancelAt, Page, connect};
+use meridian_records::{
+    CancelAt, CreditNoteError, InvoiceChange, InvoiceError, InvoiceStep, Page, PriceCredit, connect,
+};
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
-use crate::region::{Region, by, draft, options, variable};
+use crate::region::{Region, by, options, variable};
 
 /// Every table that holds a tenant's rows. A new one must be named here and in the policies, or the last test fails.
-const TENANT_TABLES: [&str; 17] = [
+const TENANT_TABLES: [&str; 19] = [
     "organizations",
     "memberships",
     "projects",
@@ -17,6 +20,8 @@ const TENANT_TABLES: [&str; 17] = [
     "invoice_sequences",
     "invoices",
     "invoice_line_items",
+    "credit_note_sequences",
+    "credit_notes",
     "idempotency_keys",
     "audit_logs",
     "metrics",
@@ -31,21 +36,25 @@ async fn count(connection: &mut PgConnection, table: &str) -> i64 {
     sqlx::query_scalar(query).fetch_one(connection).await.expect("count")
 }
 
+/// A cent of the base fee.
+fn credit() -> PriceCredit {
+    PriceCredit {
+        plan: None,
+        price: "base".parse().expect("a name"),
+        amount: "0.01".parse().expect("an amount"),
+    }
+}
+
 async fn region_with_two_billed_tenants() -> Region {
     let region = Region::start().await.with_catalogue().await;
     for (name, digit) in [("acme", 'a'), ("zeta", 'b')] {
         let subscription = region.add_tenant(name, digit).await;
-        let terms = region.terms(&subscription, None).await;
-        let saved = region
-            .tenant(name)
-            .save_invoice(&draft(&terms, 3, "2026-09-01T00:00:00Z"), &by())
-            .await
-            .expect("saved");
+        let invoice = region.issued(&subscription, 3).await;
         region
             .tenant(name)
-            .issue_invoice(&saved.invoice.id, "2026-09-01T00:00:00Z".parse().expect("time"), &by())
+            .create_credit_note(&invoice.id, &[credit()], "an outage", Uuid::now_v7(), &by())
             .await
-            .expect("issued");
+            .expect("written");
         region.tenant(name).claim_idempotency_key("k", "h").await.expect("claimed");
     }
     region
@@ -89,6 +98,7 @@ async fn a_scope_cannot_write_another_tenants_rows_or_the_catalogue() {
     sqlx::query("SET meridian.tenant = 'acme'").execute(&mut acme).await.expect("set");
     let refused = [
         "INSERT INTO customers (customer_id, tenant, key, managed_by) VALUES ('cus_x', 'zeta', 'x', 'api')",
+        "INSERT INTO credit_notes SELECT 'cn_x', 'zeta', invoice_id, 9, 'CN-9', currency, total, note, reason FROM credit_notes",
         "INSERT INTO audit_logs (tenant, actor, action, entity, reason) VALUES ('zeta', 'a', 'b', 'c', 'd')",
         "INSERT INTO plans (plan_id, name, version, managed_by) VALUES ('plan_x', 'x', 1, 'api')",
         "UPDATE customers SET tenant = 'zeta'",
@@ -117,6 +127,13 @@ async fn ids_of_another_tenant_are_not_found() {
     assert!(acme.subscription(&theirs.subscription).await.expect("asked").is_none());
     assert!(acme.customer(&theirs.customer_id).await.expect("asked").is_none());
     assert!(acme.issue_invoice(&theirs.id, theirs.created_at, &by()).await.is_err());
+    let step = InvoiceStep::Pay { reference: None };
+    let pay = InvoiceChange { step, seen_version: None, at: theirs.created_at, seed: Uuid::now_v7() };
+    let paid = acme.change_invoice(&theirs.id, &pay, &by()).await;
+    assert!(matches!(paid, Err(InvoiceError::NotFound)), "{paid:?}");
+    let noted = acme.create_credit_note(&theirs.id, &[credit()], "theirs", Uuid::now_v7(), &by()).await;
+    assert!(matches!(noted, Err(CreditNoteError::NotFound)), "{noted:?}");
+    assert_eq!(acme.credit_notes(&theirs.id, &Page::first(9)).await.expect("asked"), None);
     assert!(acme.period_terms(&theirs.subscription, None).await.is_err());
     assert!(
         acme.cancel_subscription(&theirs.subscription, CancelAt::Instant(theirs.created_at), &by())

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use meridian_billing::invoice::Computation;
-use meridian_records::InvoiceState;
+use jiff::Timestamp;
+use meridian_billing::{invoice::Computation, invoice_state::InvoiceStatus};
+use meridian_records::{InvoiceChange, InvoiceStep};
 use meridian_worker::{
     wire::{AggregateUsage, ClosePeriod, ClosedPeriod},
     workflows::{AggregateUsageWorkflow, CloseBillingPeriod, GenerateInvoice},
@@ -12,7 +13,9 @@ use temporalio_client::{
     WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
 };
 
-use crate::world::{PATIENCE, World};
+use uuid::Uuid;
+
+use crate::world::{PATIENCE, World, by};
 
 impl World {
     /// Starts the closing of a period, or joins the one that is under way: as the api does.
@@ -65,7 +68,7 @@ async fn closing_a_period_twice_yields_one_invoice() {
 
     let invoices = world.invoices().await;
     assert_eq!(invoices.len(), 1);
-    assert_eq!(invoices[0].state, InvoiceState::Issued);
+    assert_eq!(invoices[0].state, InvoiceStatus::Issued);
     assert_eq!(invoices[0].lines[1].quantity.to_string(), "12000");
     Computation::verify(&invoices[0].computation).expect("it recomputes to the byte");
     world.end().await;
@@ -110,6 +113,34 @@ async fn a_draft_counts_late_events_until_it_is_issued() {
     assert_eq!((second.state.as_str(), second.total.as_str()), ("issued", "102.00"));
     assert_eq!(second.invoice, first.invoice);
     assert_eq!(world.invoices().await.len(), 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_invoice_is_closed_again_as_the_next_revision_once_somebody_issues_it_again() {
+    let world = World::start().await;
+    world.worker(&[]);
+    world.use_calls(10_100).await;
+    let first = world.close(&world.july()).await.expect("issued");
+    let change = async |step| {
+        let change = InvoiceChange { step, seen_version: None, at: Timestamp::now(), seed: Uuid::now_v7() };
+        world.tenant().change_invoice(&first.invoice, &change, &by()).await.expect("changed")
+    };
+    change(InvoiceStep::Void { reason: "calls were missing".to_owned() }).await;
+    world.use_calls(100).await;
+    let failure = world.close(&world.july()).await.expect_err("a void invoice is not issued");
+    assert!(failure.contains("InvoiceNotIssuable"), "{failure}");
+    assert_eq!(world.invoices().await.len(), 1, "nobody asked for another");
+
+    let void = change(InvoiceStep::Reissue { reason: "with all calls".to_owned() }).await;
+    let second = world.close(&world.july()).await.expect("issued");
+    assert_eq!(
+        (second.state.as_str(), second.total.as_str(), second.number.as_deref()),
+        ("issued", "102.00", Some("INV-000002"))
+    );
+    assert_eq!(world.close(&world.july()).await.expect("kept").invoice, second.invoice);
+    let invoices = world.invoices().await;
+    assert_eq!((invoices.len(), &invoices[0], invoices[1].revision), (2, &void, 1));
     world.end().await;
 }
 
