@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Subscription,
     Invoice,
     Line,
+    Coupon,
+    Grant,
 }
 
 impl Kind {
@@ -27,6 +29,8 @@ impl Kind {
             Self::Subscription => "sub",
             Self::Invoice => "inv",
             Self::Line => "line",
+            Self::Coupon => "coupon",
+            Self::Grant => "grant",
         }
     }
 }

@@ -96,6 +96,9 @@ impl From<InvoiceError> for StepError {
             InvoiceError::NotFound => "NoSuchInvoice",
             InvoiceError::NoSuchSubscription => "NoSuchSubscription",
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
+            InvoiceError::OtherEngine { .. } => "DraftOfAnotherEngine",
+            InvoiceError::Unproven(_) => "DraftUnproven",
+            InvoiceError::Credits(_) => "CreditsUnspendable",
         };
         Self::permanent(code, error)
     }

@@ -1,15 +1,17 @@
-//! Issuing: the draft gets its number and never changes again. The number is taken in the same transaction that issues,
-//! under the lock of the tenant's counter row, so numbers have no gaps: a transaction that fails gives its number back.
-//! The lock is held for the few statements below and nothing else; nothing waits on another system inside it.
+//! Issuing: the customer's credits pay what they can of the draft (spend.rs), it gets its number, and never changes again. All
+//! of it is one transaction. The number is taken last, under the lock of the tenant's counter row, so numbers have no gaps: a
+//! transaction that fails gives its number back, and the credits too. That lock is held for the few statements below and
+//! nothing else; nothing waits on another system inside it.
 
 use jiff::Timestamp;
-use meridian_billing::ids::InvoiceId;
+use meridian_billing::{ids::InvoiceId, ledger::Overage};
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction};
 
-use super::{Invoice, InvoiceError, InvoiceState, read};
+use super::{Invoice, InvoiceError, InvoiceState, read, spend};
 use crate::{
-    By, TenantRecords, audit,
+    By, LedgerKey, TenantRecords, audit,
+    catalogue::parsed,
     error::{Doing, LINES_DO_NOT_ADD_UP, StoreError},
     instant::Instant,
     subscriptions,
@@ -18,7 +20,7 @@ use crate::{
 const DOING: &str = "issuing an invoice";
 
 impl TenantRecords {
-    /// Issuing an issued invoice returns it as it is.
+    /// Issuing an issued invoice returns it as it is, and spends nothing.
     pub async fn issue_invoice(
         &self,
         id: &InvoiceId,
@@ -27,9 +29,10 @@ impl TenantRecords {
     ) -> Result<Invoice, InvoiceError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
-        // Locks are taken in one order: the invoice, the tenant's counter, the subscription.
+        // Locks are taken in one order: the invoice, the customer's ledger, the tenant's counter, the subscription.
         let row = sqlx::query(
-            "SELECT invoice_id, state, subscription_id FROM invoices WHERE tenant = $1 AND invoice_id = $2 FOR UPDATE",
+            "SELECT invoice_id, state, subscription_id, customer_id, currency FROM invoices
+             WHERE tenant = $1 AND invoice_id = $2 FOR UPDATE",
         )
         .bind(tenant)
         .bind(id.as_str())
@@ -38,6 +41,13 @@ impl TenantRecords {
         .doing(DOING)?
         .ok_or(InvoiceError::NotFound)?;
         if read::state(&row)? == InvoiceState::Draft {
+            let ledger = LedgerKey {
+                tenant: self.scope.tenant().clone(),
+                customer_id: row.try_get("customer_id").doing(DOING)?,
+                currency: parsed(&row, "currency")?,
+            };
+            // Until subscriptions say what becomes of usage that no credit covers, the invoice asks for it.
+            spend::credits(&mut transaction, &ledger, id, Overage::default(), issued_at).await?;
             number_and_freeze(&mut transaction, tenant, id, issued_at, by).await?;
         }
         let subscription: String = row.try_get("subscription_id").doing(DOING)?;

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod catalogue_control;
+mod coupons;
+mod credits;
+mod grants;
 mod idempotency;
 mod invoices;
+mod ledger_rows;
 mod periods;
 mod pipeline_gate;
 mod region;

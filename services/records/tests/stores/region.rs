@@ -4,13 +4,16 @@ use meridian_billing::{
     catalogue::{MeterSpec, PlanSpec, TenantSpec},
     ids::{MeterName, PlanName, TenantId},
     invoice::{Computation, PriceUsage},
+    ledger::GrantSpec,
+    period::Anchor,
 };
 use meridian_records::{
-    ApiKeyHash, By, InvoiceDraft, PeriodTerms, PostgresOptions, Records, Scope, Source, Subscription,
-    TenantRecords, TenantRequest, connect,
+    ApiKeyHash, By, Customer, Grant, Invoice, InvoiceDraft, NewCustomer, NewSubscription, PeriodTerms,
+    PostgresOptions, Records, Scope, Source, Subscription, TenantRecords, TenantRequest, connect,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use uuid::Uuid;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -167,6 +170,50 @@ impl Region {
         let listed =
             self.tenant(name).subscriptions(None, &meridian_records::Page::first(10)).await.expect("list");
         listed.items.into_iter().next().expect("the tenant's own subscription")
+    }
+
+    /// A customer of the tenant, which must be there.
+    pub async fn add_customer(&self, tenant: &str, key: &str) -> Customer {
+        let new = NewCustomer {
+            key: key.parse().expect("a key"),
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            metadata: json!({}),
+        };
+        self.tenant(tenant).create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer")
+    }
+
+    /// Subscribes a customer to plan starter from 1 July 2026 on.
+    pub async fn subscribe(&self, tenant: &str, customer: &Customer) -> Subscription {
+        let new = NewSubscription {
+            customer_id: customer.id.clone(),
+            plan: PlanName::new("starter").expect("a name"),
+            starts_at: "2026-07-01T00:00:00Z".parse().expect("an instant"),
+            ends_at: None,
+            anchor: Anchor::Calendar,
+            time_zone: None,
+            terms: Default::default(),
+        };
+        self.tenant(tenant).create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription")
+    }
+
+    /// A draft of July for that many calls: 100, and a cent for each beyond 10,000.
+    pub async fn save_july(&self, subscription: &Subscription, calls: i64) -> Invoice {
+        let terms = self.terms(subscription, Some("2026-07-01T00:00:00Z")).await;
+        let tenant = self.tenant(subscription.tenant.as_str());
+        let draft = draft(&terms, calls, "2026-08-02T00:00:00Z");
+        tenant.save_invoice(&draft, &by()).await.expect("saved").invoice
+    }
+
+    /// Gives a customer credits, as JSON beside name and currency, as of `now`.
+    pub async fn grant(&self, tenant: &str, customer_id: &str, name: &str, now: &str, more: Value) -> Grant {
+        let spec =
+            GrantSpec::from_json(&merged(json!({"name": name, "currency": "USD"}), more)).expect("a grant");
+        let now = now.parse().expect("an instant");
+        self.tenant(tenant)
+            .create_grant(customer_id, &spec, now, Uuid::now_v7(), &by())
+            .await
+            .expect("granted")
     }
 
     pub async fn terms(&self, subscription: &Subscription, start: Option<&str>) -> PeriodTerms {
