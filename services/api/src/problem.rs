@@ -6,7 +6,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use meridian_records::{CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError};
+use meridian_billing::{catalogue::SpecError, coupon::RedemptionError};
+use meridian_records::{
+    CouponError, CreditError, CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError,
+};
 use meridian_usage_store::UsageStoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -36,6 +39,15 @@ pub enum Code {
     Archived,
     /// A customer with a running subscription cannot be archived.
     Subscribed,
+    /// The coupon was redeemed as often as it may be.
+    CouponUsedUp,
+    /// The time to redeem the coupon is over.
+    CouponExpired,
+    CouponArchived,
+    /// The coupon takes off an amount in another currency than the subscription is billed in.
+    CouponCurrency,
+    /// The draft was computed by an older engine: close its period again.
+    DraftOutdated,
     /// The period to close has not ended.
     PeriodNotOver,
     /// Nothing is left to bill.
@@ -219,7 +231,57 @@ impl From<InvoiceError> for Problem {
             InvoiceError::NotFound => Self::not_found("invoice"),
             InvoiceError::NoSuchSubscription => Self::not_found("subscription"),
             InvoiceError::Store(error) => error.into(),
-            InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => Self::internal(&error),
+            InvoiceError::OtherEngine { .. } => Self::conflict(Code::DraftOutdated, error.to_string()),
+            InvoiceError::LinesDoNotAddUp { .. }
+            | InvoiceError::Corrupt(_)
+            | InvoiceError::Unproven(_)
+            | InvoiceError::Credits(_) => Self::internal(&error),
+        }
+    }
+}
+
+/// Of a spec that is the whole body.
+impl From<SpecError> for Problem {
+    fn from(error: SpecError) -> Self {
+        let SpecError { field, code: _, detail } = error;
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::Invalid, detail);
+        if field.is_empty() { problem } else { problem.field(field) }
+    }
+}
+
+impl From<CouponError> for Problem {
+    fn from(error: CouponError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CouponError::Spec(error) => error.into(),
+            CouponError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
+            CouponError::NoSuchCoupon(_) => Self::not_found("coupon"),
+            CouponError::NoSuchSubscription => Self::not_found("subscription"),
+            CouponError::Archived(_) => Self::conflict(Code::CouponArchived, detail),
+            CouponError::Currency { .. } => Self::conflict(Code::CouponCurrency, detail),
+            CouponError::NothingToBill => Self::conflict(Code::NothingToBill, detail),
+            CouponError::Refused(RedemptionError::TooLate { .. }) => {
+                Self::conflict(Code::CouponExpired, detail)
+            }
+            CouponError::Refused(RedemptionError::UsedUp { .. }) => {
+                Self::conflict(Code::CouponUsedUp, detail)
+            }
+            CouponError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreditError> for Problem {
+    fn from(error: CreditError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CreditError::NoSuchCustomer => Self::not_found("customer"),
+            CreditError::Spec(error) => error.into(),
+            CreditError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
+            CreditError::Store(error) => error.into(),
+            CreditError::Grant(_) | CreditError::Ledger(_) | CreditError::Invoice(_) | CreditError::Id(_) => {
+                Self::internal(&error)
+            }
         }
     }
 }

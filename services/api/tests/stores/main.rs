@@ -5,7 +5,9 @@
 mod bounds;
 mod closing;
 mod control_port;
+mod coupons;
 mod credentials;
+mod credits;
 mod description;
 mod idempotency;
 mod invoices;
