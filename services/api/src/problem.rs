@@ -6,9 +6,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use meridian_billing::{credit_note, invoice_state::Refusal};
+use meridian_billing::{
+    catalogue::SpecError, coupon::RedemptionError, credit_note, invoice_state::Refusal,
+};
 use meridian_records::{
-    CreditNoteError, CustomerError, InvoiceError, SchemaError, StoreError, SubscriptionError,
+    CouponError, CreditError, CreditNoteError, CustomerError, InvoiceError, SchemaError, StoreError,
+    SubscriptionError,
 };
 use meridian_usage_store::UsageStoreError;
 use serde::{Deserialize, Serialize};
@@ -39,6 +42,15 @@ pub enum Code {
     Archived,
     /// A customer with a running subscription cannot be archived.
     Subscribed,
+    /// The coupon was redeemed as often as it may be.
+    CouponUsedUp,
+    /// The time to redeem the coupon is over.
+    CouponExpired,
+    CouponArchived,
+    /// The coupon takes off an amount in another currency than the subscription is billed in.
+    CouponCurrency,
+    /// The draft was computed by an older engine: close its period again.
+    DraftOutdated,
     /// The period to close has not ended.
     PeriodNotOver,
     /// Nothing is left to bill.
@@ -58,6 +70,8 @@ pub enum Code {
     InvoiceAlreadyIssued,
     InvoicePaid,
     InvoiceVoid,
+    /// It asks for nothing, and its subscription wants no such invoices.
+    InvoiceSkipped,
     /// Only a void invoice is issued again.
     InvoiceNotVoid,
     InvoiceAlreadyReissued,
@@ -272,7 +286,57 @@ impl From<InvoiceError> for Problem {
             InvoiceError::Credited => Self::conflict(Code::InvoiceCredited, error.to_string()),
             InvoiceError::BuiltUpon => Self::conflict(Code::InvoiceBuiltUpon, error.to_string()),
             InvoiceError::Store(error) => error.into(),
-            InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => Self::internal(&error),
+            InvoiceError::OtherEngine { .. } => Self::conflict(Code::DraftOutdated, error.to_string()),
+            InvoiceError::LinesDoNotAddUp { .. }
+            | InvoiceError::Corrupt(_)
+            | InvoiceError::Unproven(_)
+            | InvoiceError::Credits(_) => Self::internal(&error),
+        }
+    }
+}
+
+/// Of a spec that is the whole body.
+impl From<SpecError> for Problem {
+    fn from(error: SpecError) -> Self {
+        let SpecError { field, code: _, detail } = error;
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::Invalid, detail);
+        if field.is_empty() { problem } else { problem.field(field) }
+    }
+}
+
+impl From<CouponError> for Problem {
+    fn from(error: CouponError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CouponError::Spec(error) => error.into(),
+            CouponError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
+            CouponError::NoSuchCoupon(_) => Self::not_found("coupon"),
+            CouponError::NoSuchSubscription => Self::not_found("subscription"),
+            CouponError::Archived(_) => Self::conflict(Code::CouponArchived, detail),
+            CouponError::Currency { .. } => Self::conflict(Code::CouponCurrency, detail),
+            CouponError::NothingToBill => Self::conflict(Code::NothingToBill, detail),
+            CouponError::Refused(RedemptionError::TooLate { .. }) => {
+                Self::conflict(Code::CouponExpired, detail)
+            }
+            CouponError::Refused(RedemptionError::UsedUp { .. }) => {
+                Self::conflict(Code::CouponUsedUp, detail)
+            }
+            CouponError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreditError> for Problem {
+    fn from(error: CreditError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CreditError::NoSuchCustomer => Self::not_found("customer"),
+            CreditError::Spec(error) => error.into(),
+            CreditError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
+            CreditError::Store(error) => error.into(),
+            CreditError::Grant(_) | CreditError::Ledger(_) | CreditError::Invoice(_) | CreditError::Id(_) => {
+                Self::internal(&error)
+            }
         }
     }
 }
@@ -288,6 +352,7 @@ impl From<Refusal> for Problem {
             Refusal::AlreadyIssued => conflict(Code::InvoiceAlreadyIssued),
             Refusal::Paid => conflict(Code::InvoicePaid),
             Refusal::Void => conflict(Code::InvoiceVoid),
+            Refusal::Skipped => conflict(Code::InvoiceSkipped),
             Refusal::NotVoid => conflict(Code::InvoiceNotVoid),
             Refusal::AlreadyReissued => conflict(Code::InvoiceAlreadyReissued),
             Refusal::Exhausted => Self::internal(&refusal),

@@ -10,6 +10,8 @@
 //!
 //! - A draft takes in late events until its grace window ends; only then is it issued, and from then on lines and totals are
 //!   frozen. What comes later is a credit note or a line of a later invoice.
+//! - A draft that asks for nothing may be skipped instead of issued, if the subscription says so: its period is done, and it takes
+//!   no number.
 //! - Only an issued invoice that is not paid can be voided; a paid one is corrected by a credit note. A void one can be
 //!   issued again, once, as a new invoice of the next revision.
 //! - Every command names the version of the state that it saw and each change makes the next version: of a payment and a void
@@ -29,6 +31,8 @@ pub enum InvoiceStatus {
     Issued,
     Paid,
     Void,
+    /// It asks for nothing, and the subscription wants no such invoices: never issued, without a number.
+    Skipped,
 }
 
 impl InvoiceStatus {
@@ -38,6 +42,7 @@ impl InvoiceStatus {
             Self::Draft => "draft",
             Self::Issued => "issued",
             Self::Paid => "paid",
+            Self::Skipped => "skipped",
             Self::Void => "void",
         }
     }
@@ -64,6 +69,8 @@ pub enum InvoiceAction {
     /// The draft is computed again, with what came in since.
     Recompute,
     Issue,
+    /// Instead of issuing it.
+    Skip,
     Pay,
     Void,
     /// A void invoice is made again as a draft of the next revision, whose grace window ends at this instant.
@@ -106,6 +113,8 @@ pub enum Refusal {
     Paid,
     #[error("the invoice is void")]
     Void,
+    #[error("the invoice asks for nothing and was skipped")]
+    Skipped,
     #[error("only a void invoice is issued again: void it first")]
     NotVoid,
     #[error("the invoice was issued again already, as its next revision")]
@@ -123,7 +132,7 @@ impl InvoiceState {
 
 /// What a command does to an invoice. A stale command is refused before anything else is looked at.
 pub fn transition(state: &InvoiceState, command: &InvoiceCommand) -> Result<Transition, Refusal> {
-    use InvoiceAction::{Issue, Pay, Recompute, Reissue, Void};
+    use InvoiceAction::{Issue, Pay, Recompute, Reissue, Skip, Void};
     use InvoiceStatus as Status;
     let InvoiceCommand { action, seen_version, at } = *command;
     if seen_version != state.version {
@@ -131,18 +140,22 @@ pub fn transition(state: &InvoiceState, command: &InvoiceCommand) -> Result<Tran
     }
     match (state.status, action) {
         (Status::Draft, Recompute) => moved(state, Status::Draft),
-        (Status::Draft, Issue) if at < state.grace_until => {
+        (Status::Draft, Issue | Skip) if at < state.grace_until => {
             Err(Refusal::InGraceWindow { grace_until: state.grace_until })
         }
         (Status::Draft, Issue) => moved(state, Status::Issued),
+        (Status::Draft, Skip) => moved(state, Status::Skipped),
         (Status::Draft, Pay | Void) => Err(Refusal::NotIssued),
         (Status::Issued, Recompute) => Err(Refusal::Frozen),
-        (Status::Issued, Issue) => Err(Refusal::AlreadyIssued),
+        (Status::Issued, Issue | Skip) => Err(Refusal::AlreadyIssued),
         (Status::Issued, Pay) => moved(state, Status::Paid),
         (Status::Issued, Void) => moved(state, Status::Void),
-        (Status::Paid, Recompute | Issue | Pay | Void) => Err(Refusal::Paid),
-        (Status::Void, Recompute | Issue | Pay | Void) => Err(Refusal::Void),
-        (Status::Draft | Status::Issued | Status::Paid, Reissue { grace_until: _ }) => Err(Refusal::NotVoid),
+        (Status::Paid, Recompute | Issue | Skip | Pay | Void) => Err(Refusal::Paid),
+        (Status::Void, Recompute | Issue | Skip | Pay | Void) => Err(Refusal::Void),
+        (Status::Skipped, Recompute | Issue | Skip | Pay | Void) => Err(Refusal::Skipped),
+        (Status::Draft | Status::Issued | Status::Paid | Status::Skipped, Reissue { grace_until: _ }) => {
+            Err(Refusal::NotVoid)
+        }
         (Status::Void, Reissue { grace_until: _ }) if state.reissued => Err(Refusal::AlreadyReissued),
         (Status::Void, Reissue { grace_until }) => {
             let Transition { next, replacement: _ } = moved(state, Status::Void)?;
@@ -194,14 +207,15 @@ mod tests {
 
     #[test]
     fn every_pair_of_status_and_action_is_decided() {
-        use InvoiceAction::{Issue, Pay, Recompute, Void};
+        use InvoiceAction::{Issue, Pay, Recompute, Skip, Void};
         let reissue = InvoiceAction::Reissue { grace_until: at("2026-04-02T00:00:00Z") };
-        let actions = [Recompute, Issue, Pay, Void, reissue];
+        let actions = [Recompute, Issue, Skip, Pay, Void, reissue];
         let table = [
-            (InvoiceStatus::Draft, ["Draft 8 3", "Issued 8 3", "NotIssued", "NotIssued", "NotVoid"]),
-            (InvoiceStatus::Issued, ["Frozen", "AlreadyIssued", "Paid 8 3", "Void 8 3", "NotVoid"]),
-            (InvoiceStatus::Paid, ["Paid", "Paid", "Paid", "Paid", "NotVoid"]),
-            (InvoiceStatus::Void, ["Void", "Void", "Void", "Void", "Void 8 3 + Draft 1 4"]),
+            (InvoiceStatus::Draft, ["Draft 8 3", "Issued 8 3", "Skipped 8 3", "NotIssued", "NotIssued", "NotVoid"]),
+            (InvoiceStatus::Issued, ["Frozen", "AlreadyIssued", "AlreadyIssued", "Paid 8 3", "Void 8 3", "NotVoid"]),
+            (InvoiceStatus::Paid, ["Paid", "Paid", "Paid", "Paid", "Paid", "NotVoid"]),
+            (InvoiceStatus::Void, ["Void", "Void", "Void", "Void", "Void", "Void 8 3 + Draft 1 4"]),
+            (InvoiceStatus::Skipped, ["Skipped", "Skipped", "Skipped", "Skipped", "Skipped", "NotVoid"]),
         ];
         for (status, expected) in table {
             for (action, expected) in actions.into_iter().zip(expected) {

@@ -25,11 +25,12 @@ BEGIN
     END LOOP;
 END $$;
 ALTER TABLE invoices
-    ADD CONSTRAINT invoices_states CHECK (state IN ('draft', 'issued', 'paid', 'void')),
+    -- A skipped one asked for nothing and was never issued.
+    ADD CONSTRAINT invoices_states CHECK (state IN ('draft', 'skipped', 'issued', 'paid', 'void')),
     ADD CONSTRAINT invoices_issue_is_whole CHECK (
-        (state <> 'draft') = (issued_at IS NOT NULL)
-        AND (state <> 'draft') = (number IS NOT NULL)
-        AND (state <> 'draft') = (sequence IS NOT NULL)),
+        (state NOT IN ('draft', 'skipped')) = (issued_at IS NOT NULL)
+        AND (state NOT IN ('draft', 'skipped')) = (number IS NOT NULL)
+        AND (state NOT IN ('draft', 'skipped')) = (sequence IS NOT NULL)),
     ADD CONSTRAINT invoices_payment_is_whole CHECK (
         (state = 'paid') = (paid_at IS NOT NULL) AND (state = 'paid' OR payment_reference IS NULL)),
     ADD CONSTRAINT invoices_void_is_whole CHECK (
@@ -73,10 +74,10 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RETURN OLD;
     END IF;
-    IF NEW.state NOT IN ('draft', 'issued') THEN
+    IF NEW.state NOT IN ('draft', 'skipped', 'issued') THEN
         RAISE EXCEPTION 'invoice % is a draft: it is issued before it is %', OLD.invoice_id, NEW.state USING ERRCODE = 'MR001';
     END IF;
-    IF NEW.state = 'issued' THEN
+    IF NEW.state <> 'draft' THEN
         SELECT coalesce(sum(amount), 0) INTO lines_sum FROM invoice_line_items WHERE invoice_id = NEW.invoice_id;
         IF lines_sum <> NEW.total THEN
             RAISE EXCEPTION 'invoice %: lines add up to %, its total says %', NEW.invoice_id, lines_sum, NEW.total

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Invoice,
     Line,
     CreditNote,
+    Coupon,
+    Grant,
 }
 
 impl Kind {
@@ -29,6 +31,8 @@ impl Kind {
             Self::Invoice => "inv",
             Self::Line => "line",
             Self::CreditNote => "cn",
+            Self::Coupon => "coupon",
+            Self::Grant => "grant",
         }
     }
 }

@@ -6,7 +6,7 @@ use sqlx::{
     Decode, Encode, Postgres, Type,
     encode::IsNull,
     error::BoxDynError,
-    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef},
+    postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef},
 };
 
 /// 2000-01-01T00:00:00Z, where Postgres counts from, in microseconds since 1970.
@@ -18,6 +18,12 @@ pub(crate) struct Instant(pub Timestamp);
 impl Type<Postgres> for Instant {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_name("timestamptz")
+    }
+}
+
+impl PgHasArrayType for Instant {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("timestamptz")
     }
 }
 

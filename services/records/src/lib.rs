@@ -14,7 +14,7 @@
 //! | ingest, api | [`Records::api_key`] |
 //! | consumer | [`Records::catalogue`], [`Records::catalogue_version`], [`Records::catalogue_changes`], [`Records::report_progress`] |
 //! | ingest's drainer | [`Records::report_progress`] |
-//! | worker | [`Records::due_periods`], [`Records::processed_through`], [`TenantRecords::period_terms`], [`TenantRecords::save_invoice`], [`TenantRecords::issue_invoice`], [`TenantRecords::save_aggregated_usage`] |
+//! | worker | [`Records::due_periods`], [`Records::processed_through`], [`TenantRecords::period_terms`], [`TenantRecords::save_invoice`], [`TenantRecords::issue_invoice`], [`TenantRecords::save_aggregated_usage`], [`Records::running_with_thresholds`], [`Records::computations`], [`Records::advance_ledgers`] |
 //! | api | [`TenantRecords::change_invoice`] (pay, void, issue again), [`TenantRecords::create_credit_note`] |
 //! | api's control port | `Records::put_meter`, `put_plan`, `put_tenant`, `archive_…`, `catalogue_entries` |
 //!
@@ -25,7 +25,9 @@ mod audit;
 mod catalogue;
 mod connect;
 mod control;
+mod coupons;
 mod credit_notes;
+mod credits;
 mod customers;
 mod error;
 mod id;
@@ -40,6 +42,10 @@ mod scope;
 mod subscriptions;
 mod usage_totals;
 
+// A test inside this crate shares the region of the tests beside it, which knows the crate by its name.
+#[cfg(all(test, feature = "stores-tests"))]
+extern crate self as meridian_records;
+
 use std::sync::Arc;
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
@@ -53,7 +59,11 @@ pub use connect::{PostgresOptions, connect};
 pub use control::{
     ApiKeyHash, CatalogueEntry, CatalogueListing, ControlError, Source, Synced, TenantRequest,
 };
+pub use coupons::{Coupon, CouponError, RedeemedCoupon};
 pub use credit_notes::{CreditNote, CreditNoteError, CreditNoteLine, PriceCredit};
+pub use credits::{
+    AdvancedLedger, CreditError, DueLedger, FailedLedger, Grant, LedgerKey, LedgerSweep, Standing,
+};
 pub use customers::{Customer, CustomerChange, CustomerError, NewCustomer};
 pub use error::StoreError;
 pub use idempotency::Claim;

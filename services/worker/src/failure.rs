@@ -104,6 +104,9 @@ impl From<InvoiceError> for StepError {
                 "InvoiceNotIssuable"
             }
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
+            InvoiceError::OtherEngine { .. } => "DraftOfAnotherEngine",
+            InvoiceError::Unproven(_) => "DraftUnproven",
+            InvoiceError::Credits(_) => "CreditsUnspendable",
         };
         Self::permanent(code, error)
     }

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     schedules,
     workflows::{
-        AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle, CloseBillingPeriod,
+        AdvanceLedgers, AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle, CloseBillingPeriod,
         GenerateInvoice, VerifyInvoices,
     },
 };
@@ -81,6 +81,7 @@ pub fn options(
         .register_workflow::<BillThresholds>()?
         .register_workflow::<BillThreshold>()?
         .register_workflow::<VerifyInvoices>()?
+        .register_workflow::<AdvanceLedgers>()?
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
         .graceful_shutdown_period(drain)
         .build())

@@ -1,5 +1,5 @@
 //! The schedules: sweeps for due periods every quarter of an hour, and at the start of each month, when most periods end; sweeps
-//! for thresholds as often; and every night the check that all invoices recompute.
+//! for thresholds as often; and every night credit ledgers are brought up to date and all invoices computed again.
 //! They are made, or brought to what is written here, at every start of a worker; several workers do the same and agree.
 
 use std::time::Duration;
@@ -11,8 +11,8 @@ use temporalio_client::{
 };
 
 use crate::{
-    wire::{Cycle, VerifyInvoicesInput},
-    workflows::{BillThresholds, BillingCycle, VerifyInvoices},
+    wire::{AdvanceLedgersInput, Cycle, VerifyInvoicesInput},
+    workflows::{AdvanceLedgers, BillThresholds, BillingCycle, VerifyInvoices},
 };
 
 /// A sweep that the server missed while it was away is caught up within this time; later the next one does it anyway.
@@ -37,6 +37,10 @@ pub fn verify_id(region: &str) -> String {
     format!("verify-invoices/{region}")
 }
 
+pub fn ledgers_id(region: &str) -> String {
+    format!("advance-ledgers/{region}")
+}
+
 pub async fn keep(
     client: &Client,
     region: &str,
@@ -58,7 +62,11 @@ pub async fn keep(
     let id = verify_id(region);
     let nothing_yet = VerifyInvoicesInput::default();
     let verify = ScheduleAction::start_workflow(VerifyInvoices::run, nothing_yet, task_queue, &id);
-    keep_one(client, &id, verify, at("30 3 * * *")).await
+    keep_one(client, &id, verify, at("30 3 * * *")).await?;
+    let id = ledgers_id(region);
+    let nothing_yet = AdvanceLedgersInput::default();
+    let advance = ScheduleAction::start_workflow(AdvanceLedgers::run, nothing_yet, task_queue, &id);
+    keep_one(client, &id, advance, at("10 0 * * *")).await
 }
 
 async fn keep_one(

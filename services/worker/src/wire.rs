@@ -3,8 +3,10 @@
 //! A running workflow outlives a release, so these shapes only grow: a new field has a default, and none is renamed or
 //! removed. Times are UTC microseconds since 1970. Nothing here holds usage, an amount of events, or a secret.
 
+use jiff::Timestamp;
 use meridian_billing::{
     ids::{InvoiceId, SubscriptionId, TenantId},
+    money::Currency,
     period::Period,
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ pub const GENERATE_INVOICE: &str = "GENERATE_INVOICE";
 pub const AGGREGATE_USAGE: &str = "AGGREGATE_USAGE";
 pub const VERIFY_INVOICES: &str = "VerifyInvoices";
 pub const BILL_THRESHOLDS: &str = "BillThresholds";
+pub const ADVANCE_LEDGERS: &str = "AdvanceLedgers";
 
 /// Input of `CloseBillingPeriod` and `GENERATE_INVOICE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,4 +245,57 @@ pub struct VerifiedPage {
     pub last: Option<InvoiceId>,
     /// Whether there may be more behind it.
     pub more: bool,
+}
+
+/// Input of `AdvanceLedgers`; empty at the start, filled in where a long sweep continues as a new run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvanceLedgersInput {
+    #[serde(default)]
+    pub after: Option<LedgerCursor>,
+    #[serde(default)]
+    pub so_far: AdvancedLedgers,
+}
+
+/// Output of `AdvanceLedgers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvancedLedgers {
+    pub ledgers: u64,
+    /// Appended to them.
+    pub entries: u64,
+    /// Ledgers that could not be brought up to date; the log says why, and the next night tries again.
+    pub failed: u64,
+}
+
+impl AdvancedLedgers {
+    pub fn add(&mut self, page: Self) {
+        let Self { ledgers, entries, failed } = page;
+        self.ledgers += ledgers;
+        self.entries += entries;
+        self.failed += failed;
+    }
+}
+
+/// Where a sweep of ledgers goes on: behind this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerCursor {
+    pub due_at: Timestamp,
+    pub tenant: TenantId,
+    /// `cus_…`
+    pub customer_id: String,
+    pub currency: Currency,
+}
+
+/// Input of `advance-ledgers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerPage {
+    #[serde(default)]
+    pub after: Option<LedgerCursor>,
+}
+
+/// Output of `advance-ledgers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvancedPage {
+    pub report: AdvancedLedgers,
+    /// None: that was the last page.
+    pub next: Option<LedgerCursor>,
 }

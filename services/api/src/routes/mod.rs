@@ -1,15 +1,19 @@
 //! The REST port's routes, one file a resource. A route is documented by being registered: there is no other way in.
 
 mod billing_runs;
+mod coupons;
 mod credit_notes;
 mod customers;
+mod grants;
 mod invoice_changes;
 mod invoices;
+mod ledgers;
 mod line_events;
 mod meters;
 mod plans;
 mod preview;
 mod quarantine;
+mod redemptions;
 mod shown;
 mod subscriptions;
 mod usage;
@@ -58,6 +62,12 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::get, subscriptions::cancel))
         .routes(routes!(subscriptions::change, subscriptions::withdraw_change))
         .routes(routes!(subscriptions::close))
+        .routes(routes!(coupons::list, coupons::create))
+        .routes(routes!(coupons::archive))
+        .routes(routes!(redemptions::list, redemptions::redeem))
+        .routes(routes!(grants::list, grants::create))
+        .routes(routes!(ledgers::balances))
+        .routes(routes!(ledgers::entries))
         .routes(routes!(billing_runs::get))
         .routes(routes!(usage::get))
         .routes(routes!(usage_proof::get))

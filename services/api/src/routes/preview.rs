@@ -43,10 +43,14 @@ pub(crate) async fn preview(
     Body(body): Body<PreviewInvoice>,
 ) -> Result<Json<Preview>, Problem> {
     let id = shown::subscription_id(&body.subscription_id)?;
-    let terms = caller.records(&app).period_terms(&id, body.period_start).await?;
+    let records = caller.records(&app);
+    let terms = records.period_terms(&id, body.period_start).await?;
     let now = Timestamp::now();
     let usage = usage::of_terms(app.usage(), &terms, now).await?;
-    let computed = compute(&terms.invoice_input(usage, now)?).map_err(|error| Problem::internal(&error))?;
+    let mut input = terms.invoice_input(usage, now)?;
+    let (customer, currency) = (&terms.subscription.customer_id, terms.plan.spec.currency);
+    input.adjustments.credits = records.credits_for(customer, currency, &input).await?;
+    let computed = compute(&input).map_err(|error| Problem::internal(&error))?;
     Ok(Json(Preview { period_over: terms.period.end <= now, invoice: show(&terms, computed, now) }))
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::region::Region;
 
 /// What the worker does once the period's usage is processed. Returns the draft's id.
-async fn rate(region: &Region, tenant: &str, subscription: &str, calls: u32) -> String {
+pub async fn rate(region: &Region, tenant: &str, subscription: &str, calls: u32) -> String {
     let records = region.tenant(tenant);
     let terms = records.period_terms(&subscription.parse().expect("an id"), None).await.expect("terms");
     let metered = terms.metered().expect("a plan");

@@ -21,6 +21,8 @@ struct Belongings {
     invoice: String,
     line: String,
     run: String,
+    coupon: String,
+    grant: String,
 }
 
 async fn belongings(region: &Region) -> Belongings {
@@ -37,7 +39,14 @@ async fn belongings(region: &Region) -> Belongings {
     let invoice = records.save_invoice(&draft, &By::new("test", "test")).await.expect("saved").invoice;
     let run =
         region.post("zeta", &format!("/v1/subscriptions/{subscription}/close"), json!({})).await.expect(202);
+    let coupon = json!({"name": "spring", "percent": "5"});
+    region.post("zeta", "/v1/coupons", coupon).await.expect(201);
+    let grant =
+        json!({"name": "zetas", "amount": "5", "currency": "USD", "effectiveAt": "2026-07-01T00:00:00Z"});
+    let grant = region.post("zeta", &format!("/v1/customers/{customer}/grants"), grant).await.expect(201);
     Belongings {
+        coupon: "spring".to_owned(),
+        grant: grant["id"].as_str().expect("an id").to_owned(),
         customer,
         subscription,
         line: invoice.lines[1].id.clone(),
@@ -54,6 +63,7 @@ impl Belongings {
             "invoice_id" => &self.invoice,
             "line_id" => &self.line,
             "workflow_id" => &self.run,
+            "coupon_name" => &self.coupon,
             other => panic!("the API has a new kind of id, {other}: give one of tenant zeta to this test"),
         }
     }
@@ -127,6 +137,9 @@ async fn an_id_of_another_tenant_in_a_filter_or_body_is_not_found_either() {
     region.post("acme", "/v1/subscriptions", subscribe).await.problem(404, "not_found");
     let preview = json!({"subscription_id": theirs.subscription});
     region.post("acme", "/v1/invoices/preview", preview).await.problem(404, "not_found");
+    let own = region.subscription("acme").await;
+    let redeem = json!({"coupon": theirs.coupon});
+    region.post("acme", &format!("/v1/subscriptions/{own}/coupons"), redeem).await.problem(422, "invalid");
     let usage = "/v1/usage?meter=api-calls&customer=big&start=2026-07-01T00:00:00Z&end=2026-08-01T00:00:00Z";
     region.get("acme", usage).await.problem(404, "not_found");
     region.get("zeta", usage).await.expect(200);
@@ -140,9 +153,16 @@ async fn lists_hold_nothing_of_another_tenant() {
     let region = Region::start().await.with_catalogue(&["acme", "zeta"]).await;
     let theirs = belongings(&region).await;
     region.call("zeta", "", 5).await;
-    for path in ["/v1/customers", "/v1/subscriptions", "/v1/invoices", "/v1/quarantine"] {
+    for path in ["/v1/customers", "/v1/subscriptions", "/v1/invoices", "/v1/quarantine", "/v1/coupons"] {
         let text = region.get("acme", path).await.expect(200).to_string();
-        for id in [&theirs.customer, &theirs.subscription, &theirs.invoice, &theirs.line] {
+        for id in [
+            &theirs.customer,
+            &theirs.subscription,
+            &theirs.invoice,
+            &theirs.line,
+            &theirs.coupon,
+            &theirs.grant,
+        ] {
             assert!(!text.contains(id.as_str()), "{path} shows {id}");
         }
     }

@@ -178,14 +178,19 @@ impl Region {
 
     /// As if the process had died between doing the work of an idempotency key and noting its answer, a minute ago.
     pub async fn forget_answer(&self, key: &str) {
+        self.behind_our_back(&format!(
+            "UPDATE idempotency_keys SET status = NULL, response = NULL, finished_at = NULL,
+                 claimed_at = now() - interval '2 minutes' WHERE key = '{key}'"
+        ))
+        .await;
+    }
+
+    /// What somebody with psql does to the rows.
+    pub async fn behind_our_back(&self, statement: &str) {
         let mut connection = connection().await;
-        let statement = format!(
-            "SET search_path = {}; SET meridian.every_tenant = 'on';
-             UPDATE idempotency_keys SET status = NULL, response = NULL, finished_at = NULL,
-                 claimed_at = now() - interval '2 minutes' WHERE key = '{key}'",
-            self.schema
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("forgotten");
+        let statement =
+            format!("SET search_path = {}; SET meridian.every_tenant = 'on'; {statement}", self.schema);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("done");
     }
 
     pub async fn terminate(&self, workflow_id: &str) {

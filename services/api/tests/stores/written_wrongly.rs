@@ -14,6 +14,13 @@ async fn wrong_bodies_name_what_is_wrong() {
         body.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
         body
     };
+    let grants = format!("/v1/customers/{customer}/grants");
+    let grant = |more: Value| {
+        let mut body =
+            json!({"name": "g", "amount": "5", "currency": "USD", "effectiveAt": "2026-07-01T00:00:00Z"});
+        body.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
+        body
+    };
     let cases: Vec<(&str, Value, u16, &str, Option<&str>)> = vec![
         ("/v1/customers", json!({}), 422, "malformed_body", None),
         ("/v1/customers", json!({"key": 7}), 422, "malformed_body", None),
@@ -53,6 +60,28 @@ async fn wrong_bodies_name_what_is_wrong() {
             Some("ends_at"),
         ),
         ("/v1/invoices/preview", json!({"subscription_id": "sub_0"}), 404, "not_found", None),
+        ("/v1/coupons", json!({}), 422, "invalid", None),
+        ("/v1/coupons", json!({"name": "a"}), 422, "invalid", Some("percent")),
+        ("/v1/coupons", json!({"name": "a", "percent": 7}), 422, "invalid", Some("percent")),
+        ("/v1/coupons", json!({"name": "A b", "percent": "7"}), 422, "invalid", Some("name")),
+        (
+            "/v1/coupons",
+            json!({"name": "a", "percent": "7", "surprise": 1}),
+            422,
+            "invalid",
+            Some("surprise"),
+        ),
+        (&grants, grant(json!({"amount": "0"})), 422, "invalid", Some("amount")),
+        (&grants, grant(json!({"amount": "0.001"})), 422, "invalid", Some("amount")),
+        (&grants, grant(json!({"currency": null})), 422, "invalid", Some("currency")),
+        (&grants, grant(json!({"currency": "BTC"})), 422, "invalid", Some("currency")),
+        (
+            &grants,
+            grant(json!({"effectiveAt": "2001-01-01T00:00:00Z", "every": {"unit": "Day", "count": 1}})),
+            422,
+            "invalid",
+            Some("effectiveAt"),
+        ),
     ];
     for (path, body, status, code, field) in cases {
         let problem = region.post("acme", path, body.clone()).await.problem(status, code);
@@ -108,6 +137,19 @@ async fn wrong_parameters_and_paths_are_problems() {
         ("/nothing".to_owned(), 404, "not_found"),
     ] {
         region.get("acme", &path).await.problem(status, code);
+    }
+    let customer = region.customer("acme", "big").await["id"].as_str().expect("an id").to_owned();
+    for (query, field) in [
+        ("balances", "currency"),
+        ("balances?currency=XXX1", "currency"),
+        ("balances?currency=USD&at=2190-01-01T00:00:00Z", "at"),
+        ("ledger", "currency"),
+        ("ledger?currency=USD&cursor=nonsense", "cursor"),
+        ("ledger?currency=USD&limit=0", "limit"),
+    ] {
+        let path = format!("/v1/customers/{customer}/{query}");
+        let problem = region.get("acme", &path).await.problem(400, "invalid_parameter");
+        assert_eq!(problem["field"], field, "{query}");
     }
     region.ask("acme", Method::PUT, "/v1/customers", None).await.problem(405, "method_not_allowed");
 }

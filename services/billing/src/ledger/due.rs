@@ -35,6 +35,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// When the first of its grants ends after an instant. Between here and there [`Ledger::advance`] appends nothing, unless a
+    /// grant is issued ([`super::GrantSpec::next_given`]) or a command is carried out.
+    pub fn next_end(&self, after: Timestamp) -> Option<Timestamp> {
+        self.grants.values().filter_map(|terms| terms.expires_at).filter(|end| *end > after).min()
+    }
+
     /// Takes what is left of a grant that ended: a part to its next recurrence, the rest to Expired. What was put back since
     /// (by a void as of an earlier instant) is treated as if it had been there in time.
     fn expire(&mut self, terms: &GrantTerms, expires_at: Timestamp) -> Result<(), LedgerError> {

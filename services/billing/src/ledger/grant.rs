@@ -184,6 +184,19 @@ impl GrantSpec {
         Ok(())
     }
 
+    /// When it is given next after an instant: at its beginning, or at that of its next recurrence. None: never again. The zone
+    /// is that of [`materialise`], which issues a grant at exactly these instants.
+    pub fn next_given(&self, zone: &str, after: Timestamp) -> Result<Option<Timestamp>, GrantError> {
+        if self.effective_at > after {
+            return Ok(Some(self.effective_at));
+        }
+        let Some(every) = self.every else { return Ok(None) };
+        let period = |source| GrantError::Period { name: self.name.clone(), source };
+        let schedule = Schedule::new(every, Anchor::Start { at: self.effective_at }, zone).map_err(period)?;
+        let next = schedule.containing(after).map_err(period)?.end;
+        Ok(self.expires_at.is_none_or(|end| next < end).then_some(next))
+    }
+
     fn terms(&self, effective_at: Timestamp, expires_at: Option<Timestamp>, rolls_over: bool) -> GrantTerms {
         GrantTerms {
             grant: GrantId { name: self.name.clone(), effective_at },

@@ -514,6 +514,47 @@ fn recurrences_follow_the_zone_and_the_month() {
 }
 
 #[test]
+fn what_is_given_next_is_what_is_made_next() {
+    let zone = "Europe/Berlin";
+    for yaml in [
+        "[{name: once, amount: '1', effectiveAt: '2026-03-05T00:00:00Z', expiresAfter: {unit: Month}}]",
+        "[{name: m, amount: '1', effectiveAt: '2026-01-30T23:00:00Z', every: {unit: Month}}]",
+        "[{name: d, amount: '1', effectiveAt: '2026-03-20T23:00:00Z', every: {unit: Day, count: 6}, expiresAt: '2026-05-03T22:00:00Z'}]",
+    ] {
+        let specs = specs(yaml);
+        let mut after = at("2026-01-01");
+        let mut given = Vec::new();
+        while let Some(next) = specs[0].next_given(zone, after).expect("a zone")
+            && given.len() < 9
+        {
+            assert!(next > after, "{yaml}");
+            given.push(next);
+            after = next;
+        }
+        let made = materialise(&specs, usd(), zone, after).expect("grants");
+        let made: Vec<Timestamp> = made.iter().map(|terms| terms.grant.effective_at).collect();
+        assert_eq!(given, made, "{yaml}");
+    }
+}
+
+#[test]
+fn nothing_is_appended_before_the_next_end() {
+    let mut ledger = ledger(
+        "[{name: a, amount: '10', effectiveAt: '2026-03-01T00:00:00Z', expiresAt: '2026-03-09T00:00:00Z'},
+          {name: b, amount: '10', effectiveAt: '2026-03-01T00:00:00Z', expiresAt: '2026-03-07T00:00:00Z'},
+          {name: c, amount: '10', effectiveAt: '2026-03-01T00:00:00Z'}]",
+    );
+    let before = ledger.entries().len();
+    assert_eq!(ledger.next_end(at("2026-03-02")), Some(at("2026-03-07")));
+    ledger.advance(at("2026-03-07") - jiff::SignedDuration::from_micros(1)).expect("advances");
+    assert_eq!(ledger.entries().len(), before);
+    ledger.advance(at("2026-03-07")).expect("advances");
+    assert_eq!(ledger.entries().len(), before + 1);
+    assert_eq!(ledger.next_end(at("2026-03-07")), Some(at("2026-03-09")));
+    assert_eq!(ledger.next_end(at("2026-03-09")), None);
+}
+
+#[test]
 fn what_cannot_be_made_is_refused() {
     let error = |yaml: &str, zone: &str, until: &str| {
         materialise(&specs(yaml), usd(), zone, at(until)).expect_err("refused").to_string()

@@ -43,6 +43,7 @@ impl TenantRecords {
         match invoices::state(&row)?.status {
             InvoiceStatus::Draft => return Err(Refusal::NotIssued.into()),
             InvoiceStatus::Void => return Err(Refusal::Void.into()),
+            InvoiceStatus::Skipped => return Err(Refusal::Skipped.into()),
             InvoiceStatus::Issued | InvoiceStatus::Paid => {}
         }
         let input = CreditNoteInput {

@@ -5,8 +5,7 @@
 //! issued again is marked here, and whoever computes its period next makes the new draft (draft.rs).
 
 use meridian_billing::{
-    decimal::Amount,
-    ids::InvoiceId,
+    ids::{InvoiceId, TenantId},
     invoice_state::{InvoiceAction, InvoiceCommand, InvoiceState, Refusal, Transition, transition},
 };
 use serde_json::{Value, json};
@@ -15,7 +14,10 @@ use uuid::Uuid;
 
 use super::{Invoice, InvoiceChange, InvoiceError, InvoiceStep, read};
 use crate::{
-    By, TenantRecords, audit, credit_notes,
+    By, TenantRecords, audit,
+    catalogue::parsed,
+    credit_notes,
+    credits::burn::take_back,
     error::{Doing, StoreError},
     instant::Instant,
 };
@@ -70,7 +72,8 @@ async fn carry_out(
             if credit_notes::any_of(transaction, tenant, id).await? {
                 return Err(InvoiceError::Credited);
             }
-            take_back_burned_credits(row)?;
+            let tenant: TenantId = parsed(row, "tenant")?;
+            take_back(transaction, &tenant, id, *at).await?;
         }
     }
     store(transaction, tenant, id, &state, &next, change).await?;
@@ -96,15 +99,6 @@ fn audited(step: &InvoiceStep, version: u64) -> (&'static str, Value) {
         InvoiceStep::Void { reason } => ("invoice.void", json!({"version": version, "reason": reason})),
         InvoiceStep::Reissue { reason } => ("invoice.reissue", json!({"version": version, "reason": reason})),
     }
-}
-
-/// Credits that the invoice burned go back to the customer's ledger here, in the transaction that voids. No ledger is kept in
-/// Postgres yet, so no invoice can have burned any; one that says it did is not voided, because they would be lost.
-fn take_back_burned_credits(row: &PgRow) -> Result<(), StoreError> {
-    if read::decimal(row, "credits", Amount::from_bigdecimal)?.is_zero() {
-        return Ok(());
-    }
-    Err(StoreError::unreadable(DOING, "it burned credits, and no ledger is there to take them back"))
 }
 
 /// Only on the version that was read.

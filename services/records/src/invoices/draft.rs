@@ -6,7 +6,7 @@
 use meridian_billing::{
     decimal::Amount,
     ids::MeterName,
-    invoice::{Computation, InvoiceKind},
+    invoice::{Computation, InvoiceKind, Line},
     invoice_state::{InvoiceAction, InvoiceCommand, Refusal, transition},
 };
 use serde_json::json;
@@ -29,18 +29,6 @@ impl InvoiceDraft {
         let meter_id = |name: &MeterName| {
             terms.charges.iter().find(|(_, meter)| meter.name == *name).map(|(_, meter)| meter.id.clone())
         };
-        let lines = invoice.lines.iter().map(|line| DraftLine {
-            price: line.price.clone(),
-            description: line.description.clone(),
-            meter: line.meter.as_ref().and_then(meter_id).zip(line.meter_version),
-            quantity: line.quantity,
-            amount: line.amount,
-            period_start: line.period.start,
-            period_end: line.period.end,
-            detail: json!({
-                "role": line.role, "plan": line.plan, "unit_amount": line.unit_amount, "trace": line.trace,
-            }),
-        });
         Self {
             subscription: input.subscription.clone(),
             period_start: input.period.start,
@@ -64,7 +52,25 @@ impl InvoiceDraft {
             tax: invoice.tax,
             total: invoice.total,
             computation: computation.canonical_json(),
-            lines: lines.collect(),
+            lines: invoice.lines.iter().map(|line| DraftLine::of(line, meter_id)).collect(),
+        }
+    }
+}
+
+impl DraftLine {
+    /// A line of a computation, where each meter of the lines has such an id.
+    pub(super) fn of(line: &Line, meter_id: impl Fn(&MeterName) -> Option<String>) -> Self {
+        Self {
+            price: line.price.clone(),
+            description: line.description.clone(),
+            meter: line.meter.as_ref().and_then(meter_id).zip(line.meter_version),
+            quantity: line.quantity,
+            amount: line.amount,
+            period_start: line.period.start,
+            period_end: line.period.end,
+            detail: json!({
+                "role": line.role, "plan": line.plan, "unit_amount": line.unit_amount, "trace": line.trace,
+            }),
         }
     }
 }
@@ -218,15 +224,10 @@ async fn refresh(
     let command = InvoiceCommand { action: InvoiceAction::Recompute, seen_version, at };
     let version = match transition(&state, &command) {
         Ok(recomputed) if stored_before.0 < draft.stored_before => stored_version(recomputed.next.version)?,
-        Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void) => return Ok((id, SaveOutcome::Kept)),
+        Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void | Refusal::Skipped) => return Ok((id, SaveOutcome::Kept)),
         Err(refusal) => return Err(refusal.into()),
     };
-    sqlx::query("DELETE FROM invoice_line_items WHERE tenant = $1 AND invoice_id = $2")
-        .bind(tenant)
-        .bind(&id)
-        .execute(&mut **transaction)
-        .await
-        .doing(DOING)?;
+    delete_lines(transaction, tenant, &id).await?;
     sqlx::query(
         "UPDATE invoices SET period_end = $3, currency = $4, subtotal = $5, tax = $6, total = $7, plan_id = $8, plan_version = $9,
              catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, discounts = $14, credits = $15,
@@ -255,35 +256,49 @@ async fn refresh(
     Ok((id, SaveOutcome::Refreshed))
 }
 
-async fn insert_lines(
+pub(super) async fn delete_lines(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    invoice: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM invoice_line_items WHERE tenant = $1 AND invoice_id = $2")
+        .bind(tenant)
+        .bind(invoice)
+        .execute(&mut **transaction)
+        .await
+        .doing("removing the lines of a draft")?;
+    Ok(())
+}
+
+/// One statement, however many lines there are: a column is an array.
+pub(super) async fn insert_lines(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
     invoice: &str,
     lines: &[DraftLine],
 ) -> Result<(), StoreError> {
-    for (position, line) in lines.iter().enumerate() {
-        let (meter_id, meter_version) = line.meter.clone().unzip();
-        sqlx::query(
-            "INSERT INTO invoice_line_items (line_id, invoice_id, tenant, position, price, description, metric_id,
-                 metric_version, quantity, amount, period_start, period_end, detail)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        )
-        .bind(id::new(Kind::Line))
-        .bind(invoice)
-        .bind(tenant)
-        .bind(position as i32)
-        .bind(line.price.as_str())
-        .bind(&line.description)
-        .bind(meter_id)
-        .bind(meter_version)
-        .bind(line.quantity.to_bigdecimal())
-        .bind(line.amount.to_bigdecimal())
-        .bind(Instant(line.period_start))
-        .bind(Instant(line.period_end))
-        .bind(&line.detail)
-        .execute(&mut **transaction)
-        .await
-        .doing("saving an invoice line")?;
-    }
+    let meters = || lines.iter().map(|line| line.meter.clone());
+    sqlx::query(
+        "INSERT INTO invoice_line_items (invoice_id, tenant, line_id, position, price, description, metric_id,
+             metric_version, quantity, amount, period_start, period_end, detail)
+         SELECT $1, $2, * FROM unnest($3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::integer[],
+             $9::numeric[], $10::numeric[], $11::timestamptz[], $12::timestamptz[], $13::jsonb[])",
+    )
+    .bind(invoice)
+    .bind(tenant)
+    .bind(lines.iter().map(|_| id::new(Kind::Line)).collect::<Vec<_>>())
+    .bind((0..).take(lines.len()).collect::<Vec<i32>>())
+    .bind(lines.iter().map(|line| line.price.to_string()).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.description.clone()).collect::<Vec<_>>())
+    .bind(meters().map(|meter| meter.map(|(id, _)| id)).collect::<Vec<Option<String>>>())
+    .bind(meters().map(|meter| meter.map(|(_, version)| version)).collect::<Vec<Option<i32>>>())
+    .bind(lines.iter().map(|line| line.quantity.to_bigdecimal()).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.amount.to_bigdecimal()).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| Instant(line.period_start)).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| Instant(line.period_end)).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.detail.clone()).collect::<Vec<_>>())
+    .execute(&mut **transaction)
+    .await
+    .doing("saving invoice lines")?;
     Ok(())
 }

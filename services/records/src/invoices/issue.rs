@@ -1,18 +1,21 @@
-//! Issuing: the draft gets its number and never changes again. The number is taken in the same transaction that issues,
-//! under the lock of the tenant's counter row, so numbers have no gaps: a transaction that fails gives its number back.
-//! The lock is held for the few statements below and nothing else; nothing waits on another system inside it.
+//! Issuing: the customer's credits pay what they can of the draft (spend.rs), it gets its number, and never changes again. All
+//! of it is one transaction. The number is taken last, under the lock of the tenant's counter row, so numbers have no gaps: a
+//! transaction that fails gives its number back, and the credits too. That lock is held for the few statements below and
+//! nothing else; nothing waits on another system inside it.
 
 use jiff::Timestamp;
 use meridian_billing::{
     ids::InvoiceId,
     invoice_state::{InvoiceAction, InvoiceCommand, InvoiceStatus, Refusal, transition},
+    subscription::{CustomTerms, ZeroInvoices},
 };
 use serde_json::json;
 use sqlx::{Postgres, Row, Transaction};
 
-use super::{Invoice, InvoiceError, change::stored_version, read};
+use super::{Invoice, InvoiceError, change::stored_version, read, spend};
 use crate::{
-    By, TenantRecords, audit,
+    By, LedgerKey, TenantRecords, audit,
+    catalogue::parsed,
     error::{Doing, LINES_DO_NOT_ADD_UP, StoreError},
     instant::Instant,
     subscriptions,
@@ -21,7 +24,7 @@ use crate::{
 const DOING: &str = "issuing an invoice";
 
 impl TenantRecords {
-    /// Issuing an issued or paid invoice returns it as it is; a void one is refused.
+    /// Issuing an issued or paid invoice returns it as it is, and spends nothing; a void one is refused.
     pub async fn issue_invoice(
         &self,
         id: &InvoiceId,
@@ -30,16 +33,32 @@ impl TenantRecords {
     ) -> Result<Invoice, InvoiceError> {
         let tenant = self.scope.tenant().as_str();
         let mut transaction = self.scope.begin(&self.pool).await?;
+        // Locks are taken in one order: the invoice, the customer's ledger, the tenant's counter, the subscription.
         let row = read::locked(&mut transaction, tenant, id).await?.ok_or(InvoiceError::NotFound)?;
         let state = read::state(&row)?;
         match state.status {
             InvoiceStatus::Draft => {
-                let seen_version = state.version;
-                let command = InvoiceCommand { action: InvoiceAction::Issue, seen_version, at: issued_at };
-                let issued = transition(&state, &command)?.next;
-                number_and_freeze(&mut transaction, tenant, id, issued.version, issued_at, by).await?;
+                let command =
+                    |action| InvoiceCommand { action, seen_version: state.version, at: issued_at };
+                let issued = transition(&state, &command(InvoiceAction::Issue))?.next;
+                let ledger = LedgerKey {
+                    tenant: self.scope.tenant().clone(),
+                    customer_id: row.try_get("customer_id").doing(DOING)?,
+                    currency: parsed(&row, "currency")?,
+                };
+                let subscription: &str = row.try_get("subscription_id").doing(DOING)?;
+                let subscription = subscriptions::find(&mut transaction, tenant, subscription).await?;
+                let CustomTerms { overage, zero_invoices, .. } =
+                    subscription.ok_or(InvoiceError::NoSuchSubscription)?.terms;
+                spend::credits(&mut transaction, &ledger, id, overage, issued_at).await?;
+                if zero_invoices == ZeroInvoices::Skip && says_nothing(&mut transaction, tenant, id).await? {
+                    let skipped = transition(&state, &command(InvoiceAction::Skip))?.next;
+                    skip(&mut transaction, tenant, id, skipped.version, by).await?;
+                } else {
+                    number_and_freeze(&mut transaction, tenant, id, issued.version, issued_at, by).await?;
+                }
             }
-            InvoiceStatus::Issued | InvoiceStatus::Paid => {}
+            InvoiceStatus::Issued | InvoiceStatus::Paid | InvoiceStatus::Skipped => {}
             InvoiceStatus::Void => return Err(Refusal::Void.into()),
         }
         let subscription: String = row.try_get("subscription_id").doing(DOING)?;
@@ -49,6 +68,43 @@ impl TenantRecords {
         transaction.commit().await.doing(DOING)?;
         Ok(invoice)
     }
+}
+
+/// Whether no line asks for anything or gives anything back.
+async fn says_nothing(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &InvoiceId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT 1 FROM invoice_line_items WHERE tenant = $1 AND invoice_id = $2 AND amount <> 0)",
+    )
+    .bind(tenant)
+    .bind(id.as_str())
+    .fetch_one(&mut **transaction)
+    .await
+    .doing(DOING)
+}
+
+/// Its period is done, and nobody is sent an invoice of nothing: it takes no number.
+async fn skip(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &InvoiceId,
+    version: u64,
+    by: &By,
+) -> Result<(), InvoiceError> {
+    sqlx::query(
+        "UPDATE invoices SET state = 'skipped', version = $3, updated_at = now() WHERE tenant = $1 AND invoice_id = $2",
+    )
+    .bind(tenant)
+    .bind(id.as_str())
+    .bind(stored_version(version)?)
+    .execute(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    audit::record(transaction, Some(tenant), by, "invoice.skip", id.as_str(), json!({})).await?;
+    Ok(())
 }
 
 async fn number_and_freeze(

@@ -1,29 +1,33 @@
 //! Invoices. A draft may be computed again; what an issued invoice says never changes: the database itself refuses. One
 //! invoice exists for a subscription, period and revision, whoever computes it and however often.
 //!
-//! draft.rs saves, issue.rs issues, change.rs pays, voids and issues again, read.rs reads. Amounts are computed elsewhere
-//! (`meridian-billing`) and only checked here; which step may follow which is decided there too (`invoice_state`).
+//! draft.rs saves, issue.rs issues, spend.rs lets credits pay just before, change.rs pays, voids and issues again, prove.rs hands
+//! out what proves them, read.rs reads. Amounts are computed elsewhere (`meridian-billing`) and only checked here; which step may
+//! follow which is decided there too (`invoice_state`).
 
 mod change;
 mod draft;
 mod issue;
 mod prove;
 mod read;
+mod spend;
 
 pub use prove::StoredComputation;
 pub(crate) use read::{locked, state};
 
 use jiff::Timestamp;
 use meridian_billing::{
+    ENGINE_VERSION,
     decimal::{Amount, Quantity},
     ids::{CustomerKey, InvoiceId, MeterName, PlanName, PriceName, SubscriptionId},
+    invoice::RecomputeError,
     invoice_state::{InvoiceStatus, Refusal},
     money::Currency,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::{CreditError, StoreError};
 
 /// A computed invoice, to be saved.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,6 +197,25 @@ pub enum InvoiceError {
     /// A bug somewhere above: nothing was issued, and trying again will not help.
     #[error("the stored lines of the invoice do not add up to its total; it was not issued")]
     Corrupt(#[source] StoreError),
+    #[error(
+        "the draft was computed by engine version {draft}, this program has {ENGINE_VERSION}: close its period again"
+    )]
+    OtherEngine { draft: i64 },
+    /// A bug, or a change behind our back: nothing was issued, and trying again will not help.
+    #[error("the draft does not follow from what it was computed from: {0}")]
+    Unproven(#[from] RecomputeError),
+    #[error("spending the customer's credits: {0}")]
+    Credits(#[source] CreditError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<CreditError> for InvoiceError {
+    fn from(error: CreditError) -> Self {
+        match error {
+            // A store that is away stays what it is: it may be tried again.
+            CreditError::Store(error) => Self::Store(error),
+            other => Self::Credits(other),
+        }
+    }
 }

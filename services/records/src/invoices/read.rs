@@ -168,6 +168,7 @@ fn status(row: &PgRow) -> Result<InvoiceStatus, StoreError> {
         "issued" => Ok(InvoiceStatus::Issued),
         "paid" => Ok(InvoiceStatus::Paid),
         "void" => Ok(InvoiceStatus::Void),
+        "skipped" => Ok(InvoiceStatus::Skipped),
         other => Err(StoreError::unreadable(DOING, format!("state is {other:?}"))),
     }
 }

@@ -118,6 +118,18 @@ impl Course {
         Ok(None)
     }
 
+    /// Which period holds this instant, from zero; before the first it is the first.
+    pub(super) fn index_at(&self, at: Timestamp) -> Result<u32, SubscriptionError> {
+        let mut index = 0;
+        for (number, billed) in self.periods()?.enumerate() {
+            if billed?.period.start > at {
+                break;
+            }
+            index = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+        Ok(index)
+    }
+
     /// Walks until nothing is known to change any more, so that a mistake in a change far ahead is found when it is made.
     pub(super) fn check(&self) -> Result<(), SubscriptionError> {
         let last = self.subscription.terms.changes.iter().map(|change| change.at).max();

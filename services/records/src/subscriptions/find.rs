@@ -59,7 +59,7 @@ impl TenantRecords {
     }
 }
 
-pub(super) async fn find(
+pub(crate) async fn find(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
     id: &str,

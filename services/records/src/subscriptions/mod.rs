@@ -21,7 +21,7 @@ pub(crate) use course::Course;
 pub(crate) use due::advance;
 pub use edit::CancelAt;
 pub(crate) use edit::{cancel, insert, plan_named, store};
-pub(crate) use find::{has_invoices, kept_by_kubernetes};
+pub(crate) use find::{find, has_invoices, kept_by_kubernetes};
 pub(crate) use plan_book::read_plan_version;
 pub use proposed::ProposedVersion;
 pub(crate) use terms::charged_by_invoice;
@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::{PlanSpec, SpecError},
+    coupon::CouponSpec,
     decimal::Amount,
     ids::{CustomerKey, PlanName, SubscriptionId, TenantId},
     invoice::{AdvanceCharge, BilledSegment, NextTerms, Progress},
@@ -132,6 +133,8 @@ pub struct PeriodTerms {
     pub progress: Progress,
     /// The amount of usage that the last of those invoices had reached; nothing where there is none.
     pub billed_on_the_way: Amount,
+    /// Coupons that were redeemed while it ran, each with the index of the period that it was redeemed in.
+    pub redeemed: Vec<(CouponSpec, u32)>,
     /// Which period of the subscription it is, from zero.
     pub index: u32,
     /// What each counting price of the plans counts, with the meter as it is now.

@@ -21,9 +21,9 @@ use super::{
     find,
 };
 use crate::{
-    Charge, MeterRow, StoreError, TenantRecords,
+    Charge, MeterRow, RedeemedCoupon, StoreError, TenantRecords,
     catalogue::{self, parsed},
-    customers,
+    coupons, customers,
     error::Doing,
     instant::Instant,
 };
@@ -74,6 +74,11 @@ impl TenantRecords {
         let next = placed.billed.next.as_ref().map(|next| course.foreseen(&placed, next)).transpose()?;
         let charged_ahead = charged_before(&mut transaction, &subscription, &course, &placed).await?;
         let (progress, billed_on_the_way) = progress(&mut transaction, &subscription, start).await?;
+        let redeemed = coupons::redeemed(&mut transaction, tenant, &subscription.id).await?;
+        let redeemed = redeemed.into_iter().map(|RedeemedCoupon { coupon, redeemed_at }| {
+            Ok((coupon, course.index_at(redeemed_at)?))
+        });
+        let redeemed = redeemed.collect::<Result<_, SubscriptionError>>()?;
         let plans = plan_versions(&course, &segments)?;
         let charges = charges(&mut transaction, &plans, proposed).await?;
         let customer = sqlx::query("SELECT * FROM customers WHERE tenant = $1 AND customer_id = $2")
@@ -99,6 +104,7 @@ impl TenantRecords {
             charged_ahead,
             progress,
             billed_on_the_way,
+            redeemed,
             index,
             charges,
             catalogue_version,
@@ -176,9 +182,14 @@ impl PeriodTerms {
 
     fn adjustments(&self) -> Adjustments {
         let custom = &self.subscription.terms;
-        let in_force = custom.coupons.iter().filter(|coupon| coupon.applies_in(self.index));
+        let from_the_start = custom.coupons.iter().filter(|coupon| coupon.applies_in(self.index));
+        let redeemed = self.redeemed.iter().filter_map(|(coupon, since)| {
+            // Before its redemption it does not count.
+            let periods = self.index.checked_sub(*since)?;
+            coupon.applies_in(periods).then_some(coupon)
+        });
         Adjustments {
-            coupons: in_force.cloned().collect(),
+            coupons: from_the_start.chain(redeemed).cloned().collect(),
             credits: None,
             tax_rates: custom.tax_rates.clone(),
             tax_rounding: custom.tax_rounding,

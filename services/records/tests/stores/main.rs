@@ -4,10 +4,14 @@
 
 mod catalogue_control;
 mod changes;
+mod coupons;
 mod credit_notes;
+mod credits;
+mod grants;
 mod idempotency;
 mod invoice_changes;
 mod invoices;
+mod ledger_rows;
 mod periods;
 mod pipeline_gate;
 mod region;

@@ -4,11 +4,12 @@ use meridian_billing::{
     catalogue::{MeterSpec, PlanSpec, TenantSpec},
     ids::{MeterName, PlanName, TenantId},
     invoice::{Computation, PriceUsage},
+    ledger::GrantSpec,
     subscription::{BillingAnchor, CustomTerms},
 };
 use meridian_records::{
-    ApiKeyHash, By, Invoice, InvoiceDraft, NewCustomer, NewSubscription, PeriodTerms, PostgresOptions,
-    Records, Scope, Source, Subscription, TenantRecords, TenantRequest, connect,
+    ApiKeyHash, By, Customer, Grant, Invoice, InvoiceDraft, NewCustomer, NewSubscription, PeriodTerms,
+    PostgresOptions, Records, Scope, Source, Subscription, TenantRecords, TenantRequest, connect,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
@@ -206,6 +207,50 @@ impl Region {
         let saved = tenant.save_invoice(&draft, &by()).await.expect("saved");
         let at = "2026-08-03T00:00:00Z".parse().expect("an instant");
         tenant.issue_invoice(&saved.invoice.id, at, &by()).await.expect("issued")
+    }
+
+    /// A customer of the tenant, which must be there.
+    pub async fn add_customer(&self, tenant: &str, key: &str) -> Customer {
+        let new = NewCustomer {
+            key: key.parse().expect("a key"),
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            metadata: json!({}),
+        };
+        self.tenant(tenant).create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer")
+    }
+
+    /// Subscribes a customer to plan starter from 1 July 2026 on.
+    pub async fn subscribe_customer(&self, tenant: &str, customer: &Customer) -> Subscription {
+        let new = NewSubscription {
+            customer_id: customer.id.clone(),
+            plan: PlanName::new("starter").expect("a name"),
+            starts_at: "2026-07-01T00:00:00Z".parse().expect("an instant"),
+            ends_at: None,
+            anchor: BillingAnchor::Calendar,
+            time_zone: None,
+            terms: Default::default(),
+        };
+        self.tenant(tenant).create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription")
+    }
+
+    /// A draft of July for that many calls: 100, and a cent for each beyond 10,000.
+    pub async fn save_july(&self, subscription: &Subscription, calls: i64) -> Invoice {
+        let terms = self.terms(subscription, Some("2026-07-01T00:00:00Z")).await;
+        let tenant = self.tenant(subscription.tenant.as_str());
+        let draft = draft(&terms, calls, "2026-08-02T00:00:00Z");
+        tenant.save_invoice(&draft, &by()).await.expect("saved").invoice
+    }
+
+    /// Gives a customer credits, as JSON beside name and currency, as of `now`.
+    pub async fn grant(&self, tenant: &str, customer_id: &str, name: &str, now: &str, more: Value) -> Grant {
+        let spec =
+            GrantSpec::from_json(&merged(json!({"name": name, "currency": "USD"}), more)).expect("a grant");
+        let now = now.parse().expect("an instant");
+        self.tenant(tenant)
+            .create_grant(customer_id, &spec, now, Uuid::now_v7(), &by())
+            .await
+            .expect("granted")
     }
 
     pub async fn terms(&self, subscription: &Subscription, start: Option<&str>) -> PeriodTerms {

@@ -1,15 +1,18 @@
 //! The second wall: row-level security holds for the very role that owns the tables.
 
+use meridian_billing::coupon::CouponSpec;
 use meridian_records::{
-    CancelAt, CreditNoteError, InvoiceChange, InvoiceError, InvoiceStep, Page, PriceCredit, connect,
+    CancelAt, CouponError, CreditError, CreditNoteError, InvoiceChange, InvoiceError, InvoiceStep, Page, PriceCredit,
+    connect,
 };
+use serde_json::json;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::region::{Region, by, options, variable};
 
 /// Every table that holds a tenant's rows. A new one must be named here and in the policies, or the last test fails.
-const TENANT_TABLES: [&str; 19] = [
+const TENANT_TABLES: [&str; 25] = [
     "organizations",
     "memberships",
     "projects",
@@ -29,6 +32,12 @@ const TENANT_TABLES: [&str; 19] = [
     "plans",
     "plan_versions",
     "plan_metrics",
+    "coupons",
+    "coupon_redemptions",
+    "ledgers",
+    "credit_grants",
+    "ledger_entries",
+    "ledger_postings",
 ];
 
 async fn count(connection: &mut PgConnection, table: &str) -> i64 {
@@ -49,6 +58,16 @@ async fn region_with_two_billed_tenants() -> Region {
     let region = Region::start().await.with_catalogue().await;
     for (name, digit) in [("acme", 'a'), ("zeta", 'b')] {
         let subscription = region.add_tenant(name, digit).await;
+        let more = json!({"amount": "7", "effectiveAt": "2026-07-01T00:00:00Z"});
+        region.grant(name, &subscription.customer_id, "welcome", "2026-07-01T00:00:00Z", more).await;
+        let coupon = CouponSpec::from_json(&json!({"name": "spring", "percent": "10"})).expect("a coupon");
+        region.tenant(name).create_coupon(&coupon, Uuid::now_v7(), &by()).await.expect("coupon");
+        let now = subscription.created_at;
+        region
+            .tenant(name)
+            .redeem_coupon(&subscription.id, &coupon.name, now, &by())
+            .await
+            .expect("redeemed");
         let invoice = region.issued(&subscription, 3).await;
         region
             .tenant(name)
@@ -102,6 +121,9 @@ async fn a_scope_cannot_write_another_tenants_rows_or_the_catalogue() {
         "INSERT INTO audit_logs (tenant, actor, action, entity, reason) VALUES ('zeta', 'a', 'b', 'c', 'd')",
         "INSERT INTO plans (plan_id, name, version, managed_by) VALUES ('plan_x', 'x', 1, 'api')",
         "UPDATE customers SET tenant = 'zeta'",
+        "UPDATE ledgers SET tenant = 'zeta'",
+        "INSERT INTO ledger_entries (tenant, customer_id, currency, seq, key, at, kind, postings)
+         VALUES ('zeta', 'cus_x', 'USD', 9, 'x', now(), '{}', 0)",
     ];
     for statement in refused {
         let error = sqlx::query(statement).execute(&mut acme).await.expect_err(statement).to_string();
@@ -141,6 +163,20 @@ async fn ids_of_another_tenant_are_not_found() {
             .is_err()
     );
     assert!(acme.archive_customer(&theirs.customer_id, &by()).await.is_err());
+    let currency = theirs.currency;
+    let standing =
+        acme.credit_standing(&theirs.customer_id, currency, theirs.created_at).await.expect("asked");
+    assert_eq!((standing.balances, standing.debts), (Vec::new(), Vec::new()));
+    assert_eq!(acme.ledger_entries(&theirs.customer_id, currency, None, 9).await.expect("asked").items, []);
+    assert_eq!(acme.grants(&theirs.customer_id, &Page::first(9)).await.expect("asked").items, []);
+    assert_eq!(acme.redeemed_coupons(&theirs.subscription).await.expect("asked"), []);
+    let grant = &zeta.grants(&theirs.customer_id, &Page::first(9)).await.expect("asked").items[0];
+    let given =
+        acme.create_grant(&theirs.customer_id, &grant.spec, theirs.created_at, Uuid::now_v7(), &by()).await;
+    assert!(matches!(given, Err(CreditError::NoSuchCustomer)), "{given:?}");
+    let spring = "spring".parse().expect("a name");
+    let redeemed = acme.redeem_coupon(&theirs.subscription, &spring, theirs.created_at, &by()).await;
+    assert!(matches!(redeemed, Err(CouponError::NoSuchSubscription)), "{redeemed:?}");
     assert_eq!(acme.invoices(None, &Page::first(9)).await.expect("list").items.len(), 1);
     region.end().await;
 }

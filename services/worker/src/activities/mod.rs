@@ -1,6 +1,7 @@
 //! The steps of workflows, by the names that histories rely on. Each may run twice, at once or after a crash, and does then
 //! what it did before. This file names, counts and reports; what a step does stands in the files beside it.
 
+mod ledgers;
 mod pipeline;
 mod rating;
 mod thresholds;
@@ -20,8 +21,8 @@ use crate::{
     gate::Sources,
     metrics::{FailureLabel, Metrics, StepLabel},
     wire::{
-        AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod, ClosedPeriod,
-        DueCursor, DuePage, FindDue, IssueInvoice, PeriodAsOf, PipelinePassed, VerifiedPage, VerifyPage,
+        AdvancedPage, AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod, ClosedPeriod,
+        DueCursor, DuePage, FindDue, IssueInvoice, LedgerPage, PeriodAsOf, PipelinePassed, VerifiedPage, VerifyPage,
     },
 };
 
@@ -122,6 +123,16 @@ impl BillingActivities {
         period: PeriodAsOf,
     ) -> Result<BilledThreshold, ActivityError> {
         self.counted("bill-threshold", beating(&ctx, thresholds::bill(&self, period))).await
+    }
+
+    /// Lets time do to a page of credit ledgers what is due: grants recur, end, roll over, and pay what was carried.
+    #[activity(name = "advance-ledgers")]
+    pub async fn advance_ledgers(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        page: LedgerPage,
+    ) -> Result<AdvancedPage, ActivityError> {
+        self.counted("advance-ledgers", beating(&ctx, ledgers::page(&self, page))).await
     }
 
     /// Computes a page of invoices again.

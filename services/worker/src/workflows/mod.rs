@@ -6,6 +6,7 @@
 mod aggregate;
 mod close;
 mod cycle;
+mod ledgers;
 mod thresholds;
 mod verify;
 
@@ -17,6 +18,7 @@ use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, Workf
 pub use aggregate::AggregateUsageWorkflow;
 pub use close::{CloseBillingPeriod, GenerateInvoice};
 pub use cycle::BillingCycle;
+pub use ledgers::AdvanceLedgers;
 pub use thresholds::{BillThreshold, BillThresholds};
 pub use verify::VerifyInvoices;
 

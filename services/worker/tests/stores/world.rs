@@ -125,6 +125,7 @@ impl World {
             meridian_worker::schedules::monthly_id(&self.name),
             meridian_worker::schedules::thresholds_id(&self.name),
             meridian_worker::schedules::verify_id(&self.name),
+            meridian_worker::schedules::ledgers_id(&self.name),
         ] {
             // A test whose worker never got as far has none.
             let _ = self.client.get_schedule_handle(id).delete(Default::default()).await;
