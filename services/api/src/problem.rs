@@ -6,9 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use meridian_billing::{
-    catalogue::SpecError, coupon::RedemptionError, credit_note, invoice_state::Refusal,
-};
+use meridian_billing::{catalogue::SpecError, coupon::RedemptionError, credit_note, invoice_state::Refusal};
 use meridian_records::{
     CouponError, CreditError, CreditNoteError, CustomerError, InvoiceError, SchemaError, StoreError,
     SubscriptionError,

@@ -211,8 +211,14 @@ mod tests {
         let reissue = InvoiceAction::Reissue { grace_until: at("2026-04-02T00:00:00Z") };
         let actions = [Recompute, Issue, Skip, Pay, Void, reissue];
         let table = [
-            (InvoiceStatus::Draft, ["Draft 8 3", "Issued 8 3", "Skipped 8 3", "NotIssued", "NotIssued", "NotVoid"]),
-            (InvoiceStatus::Issued, ["Frozen", "AlreadyIssued", "AlreadyIssued", "Paid 8 3", "Void 8 3", "NotVoid"]),
+            (
+                InvoiceStatus::Draft,
+                ["Draft 8 3", "Issued 8 3", "Skipped 8 3", "NotIssued", "NotIssued", "NotVoid"],
+            ),
+            (
+                InvoiceStatus::Issued,
+                ["Frozen", "AlreadyIssued", "AlreadyIssued", "Paid 8 3", "Void 8 3", "NotVoid"],
+            ),
             (InvoiceStatus::Paid, ["Paid", "Paid", "Paid", "Paid", "Paid", "NotVoid"]),
             (InvoiceStatus::Void, ["Void", "Void", "Void", "Void", "Void", "Void 8 3 + Draft 1 4"]),
             (InvoiceStatus::Skipped, ["Skipped", "Skipped", "Skipped", "Skipped", "Skipped", "NotVoid"]),

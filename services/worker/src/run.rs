@@ -14,8 +14,8 @@ use crate::{
     metrics::Metrics,
     schedules,
     workflows::{
-        AdvanceLedgers, AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle, CloseBillingPeriod,
-        GenerateInvoice, VerifyInvoices,
+        AdvanceLedgers, AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle,
+        CloseBillingPeriod, GenerateInvoice, VerifyInvoices,
     },
 };
 

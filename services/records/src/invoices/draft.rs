@@ -224,7 +224,9 @@ async fn refresh(
     let command = InvoiceCommand { action: InvoiceAction::Recompute, seen_version, at };
     let version = match transition(&state, &command) {
         Ok(recomputed) if stored_before.0 < draft.stored_before => stored_version(recomputed.next.version)?,
-        Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void | Refusal::Skipped) => return Ok((id, SaveOutcome::Kept)),
+        Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void | Refusal::Skipped) => {
+            return Ok((id, SaveOutcome::Kept));
+        }
         Err(refusal) => return Err(refusal.into()),
     };
     delete_lines(transaction, tenant, &id).await?;

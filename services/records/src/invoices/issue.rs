@@ -38,8 +38,7 @@ impl TenantRecords {
         let state = read::state(&row)?;
         match state.status {
             InvoiceStatus::Draft => {
-                let command =
-                    |action| InvoiceCommand { action, seen_version: state.version, at: issued_at };
+                let command = |action| InvoiceCommand { action, seen_version: state.version, at: issued_at };
                 let issued = transition(&state, &command(InvoiceAction::Issue))?.next;
                 let ledger = LedgerKey {
                     tenant: self.scope.tenant().clone(),

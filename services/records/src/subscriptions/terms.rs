@@ -75,9 +75,9 @@ impl TenantRecords {
         let charged_ahead = charged_before(&mut transaction, &subscription, &course, &placed).await?;
         let (progress, billed_on_the_way) = progress(&mut transaction, &subscription, start).await?;
         let redeemed = coupons::redeemed(&mut transaction, tenant, &subscription.id).await?;
-        let redeemed = redeemed.into_iter().map(|RedeemedCoupon { coupon, redeemed_at }| {
-            Ok((coupon, course.index_at(redeemed_at)?))
-        });
+        let redeemed = redeemed
+            .into_iter()
+            .map(|RedeemedCoupon { coupon, redeemed_at }| Ok((coupon, course.index_at(redeemed_at)?)));
         let redeemed = redeemed.collect::<Result<_, SubscriptionError>>()?;
         let plans = plan_versions(&course, &segments)?;
         let charges = charges(&mut transaction, &plans, proposed).await?;

@@ -129,12 +129,14 @@ async fn a_coupon_that_cannot_be_redeemed_says_why_and_is_not() {
         plan: "starter".parse().expect("a name"),
         starts_at: instant("2026-07-01T00:00:00Z"),
         ends_at: None,
-        anchor: meridian_billing::period::Anchor::Calendar,
+        anchor: meridian_billing::subscription::BillingAnchor::Calendar,
         time_zone: None,
         terms: Default::default(),
     };
     let ended = acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription");
-    acme.cancel_subscription(&ended.id, ended.starts_at, &by()).await.expect("ended at once");
+    acme.cancel_subscription(&ended.id, meridian_records::CancelAt::Instant(ended.starts_at), &by())
+        .await
+        .expect("ended at once");
     let refused = acme.redeem_coupon(&ended.id, &named("fine"), ended.starts_at, &by()).await;
     assert!(matches!(refused, Err(CouponError::NothingToBill)), "{refused:?}");
     region.end().await;

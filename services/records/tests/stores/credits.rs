@@ -5,9 +5,10 @@ use meridian_billing::{
     ENGINE_VERSION,
     decimal::Amount,
     invoice::{Computation, RecomputeError},
+    invoice_state::InvoiceStatus,
     ledger::EntryKind,
 };
-use meridian_records::{Invoice, InvoiceError, InvoiceState, TenantRecords};
+use meridian_records::{Invoice, InvoiceError, TenantRecords};
 use serde_json::json;
 
 use crate::region::{Region, by};
@@ -220,7 +221,7 @@ async fn a_draft_that_cannot_be_computed_again_spends_nothing() {
     assert!(matches!(unproven, InvoiceError::Unproven(RecomputeError::Differs { .. })), "{unproven}");
     assert_eq!(keys(&acme, &customer.id).await.len(), 1, "the grant alone");
     let after = acme.invoice(&draft.id).await.expect("asked").expect("there");
-    assert_eq!((after.state, after.number), (InvoiceState::Draft, None));
+    assert_eq!((after.state, after.number), (InvoiceStatus::Draft, None));
     region.end().await;
 }
 

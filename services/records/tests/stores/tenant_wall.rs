@@ -2,8 +2,8 @@
 
 use meridian_billing::coupon::CouponSpec;
 use meridian_records::{
-    CancelAt, CouponError, CreditError, CreditNoteError, InvoiceChange, InvoiceError, InvoiceStep, Page, PriceCredit,
-    connect,
+    CancelAt, CouponError, CreditError, CreditNoteError, InvoiceChange, InvoiceError, InvoiceStep, Page,
+    PriceCredit, connect,
 };
 use serde_json::json;
 use sqlx::{PgConnection, Row};

@@ -21,8 +21,9 @@ use crate::{
     gate::Sources,
     metrics::{FailureLabel, Metrics, StepLabel},
     wire::{
-        AdvancedPage, AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod, ClosedPeriod,
-        DueCursor, DuePage, FindDue, IssueInvoice, LedgerPage, PeriodAsOf, PipelinePassed, VerifiedPage, VerifyPage,
+        AdvancedPage, AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod,
+        ClosedPeriod, DueCursor, DuePage, FindDue, IssueInvoice, LedgerPage, PeriodAsOf, PipelinePassed,
+        VerifiedPage, VerifyPage,
     },
 };
 
