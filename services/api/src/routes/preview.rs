@@ -49,7 +49,8 @@ pub(crate) async fn preview(
     let usage = usage::of_terms(app.usage(), &terms, now).await?;
     let mut input = terms.invoice_input(usage, now)?;
     let (customer, currency) = (&terms.subscription.customer_id, terms.plan.spec.currency);
-    input.adjustments.credits = records.credits_for(customer, currency, &input).await?;
+    let overage = terms.subscription.terms.overage;
+    input.adjustments.credits = records.credits_for(customer, currency, &input, overage).await?;
     let computed = compute(&input).map_err(|error| Problem::internal(&error))?;
     Ok(Json(Preview { period_over: terms.period.end <= now, invoice: show(&terms, computed, now) }))
 }

@@ -92,10 +92,11 @@ impl TenantRecords {
         customer_id: &str,
         currency: Currency,
         input: &InvoiceInput,
+        overage: Overage,
     ) -> Result<Option<Burned>, CreditError> {
         let key = self.ledger_key(customer_id, currency);
         let mut transaction = self.scope.begin_snapshot(&self.pool).await?;
-        preview_burn(&mut transaction, key, input, Overage::default()).await
+        preview_burn(&mut transaction, key, input, overage).await
     }
 }
 

@@ -6,7 +6,7 @@ use meridian_billing::{
     decimal::Amount,
     invoice::{Computation, RecomputeError},
     invoice_state::InvoiceStatus,
-    ledger::EntryKind,
+    ledger::{EntryKind, Overage},
 };
 use meridian_records::{Invoice, InvoiceError, TenantRecords};
 use serde_json::json;
@@ -155,13 +155,15 @@ async fn a_preview_says_what_the_issue_then_spends_and_stores_nothing() {
     let subscription = region.subscribe_customer("acme", &customer).await;
     let draft = region.save_july(&subscription, 12_000).await;
     let input = Computation::verify(&draft.computation).expect("proved").input;
-    let previewed = acme.credits_for(&customer.id, draft.currency, &input).await.expect("asked");
+    let previewed =
+        acme.credits_for(&customer.id, draft.currency, &input, Overage::Charge).await.expect("asked");
     assert_eq!(keys(&acme, &customer.id).await.len(), 1, "the grant alone");
     let issued = issue(&acme, &draft).await.expect("issued");
     let spent = Computation::verify(&issued.computation).expect("proved").input.adjustments.credits;
     assert_eq!(spent, previewed);
     assert!(spent.is_some_and(|burned| burned.burns[0].amount == amount("50")));
-    let euros = acme.credits_for(&customer.id, "EUR".parse().expect("a currency"), &input).await;
+    let euros =
+        acme.credits_for(&customer.id, "EUR".parse().expect("a currency"), &input, Overage::Charge).await;
     assert_eq!(euros.expect("asked"), None, "nothing was given in euros");
     region.end().await;
 }

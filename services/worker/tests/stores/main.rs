@@ -8,5 +8,7 @@ mod closing;
 mod crashes;
 mod gate;
 mod histories;
+mod nightly;
 mod sweep;
+mod thresholds;
 mod world;

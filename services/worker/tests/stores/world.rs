@@ -197,14 +197,18 @@ impl World {
         self.pipeline.silent.lock().expect("not poisoned").clear();
     }
 
-    /// So many calls on 15 July, as the consumer stores them: now.
+    /// So many calls of the tenant itself on 15 July, as the consumer stores them: now.
     pub async fn use_calls(&self, calls: u32) {
+        self.use_calls_of("", "2026-07-15T12:00:00Z".parse().expect("a time"), calls).await;
+    }
+
+    /// So many calls of a customer from an instant on.
+    pub async fn use_calls_of(&self, customer: &str, from: jiff::Timestamp, calls: u32) {
         let stored_at_us = jiff::Timestamp::now().as_microsecond();
-        let july: jiff::Timestamp = "2026-07-15T12:00:00Z".parse().expect("a time");
         let row = |number: u32| ProcessedEventRow {
             tenant: "acme".into(),
             project: "default".into(),
-            customer: String::new(),
+            customer: customer.to_owned(),
             meter: "api-calls".into(),
             meter_version: 1,
             subscription: self.subscription.id.to_string(),
@@ -215,7 +219,7 @@ impl World {
             group_values: String::new(),
             source: "test".into(),
             id: format!("{stored_at_us}-{number}"),
-            time_us: july.as_microsecond() + i64::from(number),
+            time_us: from.as_microsecond() + i64::from(number),
             received_at_us: stored_at_us,
             identity: (u128::from(stored_at_us.unsigned_abs()) << 32) | u128::from(number),
             offset: i64::from(number),

@@ -1,0 +1,93 @@
+//! Usage that reaches a threshold is billed while its period runs, once.
+
+use jiff::Timestamp;
+use meridian_billing::subscription::{BillingAnchor, CustomTerms};
+use meridian_records::{NewCustomer, NewSubscription, Subscription};
+use meridian_worker::{
+    wire::{Cycle, CycleReport},
+    workflows::BillThresholds,
+};
+use serde_json::json;
+use temporalio_client::{WorkflowGetResultOptions, WorkflowStartOptions};
+use uuid::Uuid;
+
+use crate::world::{PATIENCE, World, by};
+
+impl World {
+    /// A customer whose usage is billed at every 20 USD of it, from the start of the running month on.
+    async fn with_thresholds(&self) -> Subscription {
+        let new = NewCustomer {
+            key: "big".parse().expect("a key"),
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            metadata: json!({}),
+        };
+        let customer = self.tenant().create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
+        let today = Timestamp::now().to_string();
+        let terms = json!({"thresholds": [{"amount": "20", "recurring": true}]});
+        let new = NewSubscription {
+            customer_id: customer.id,
+            plan: "starter".parse().expect("a name"),
+            starts_at: format!("{}-01T00:00:00Z", &today[..7]).parse().expect("an instant"),
+            ends_at: None,
+            anchor: BillingAnchor::Calendar,
+            time_zone: None,
+            terms: CustomTerms::from_json(&terms).expect("terms"),
+        };
+        self.tenant().create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscribed")
+    }
+
+    async fn bill_thresholds(&self, id: &str) -> CycleReport {
+        let options = WorkflowStartOptions::new(self.name.clone(), self.scoped(id)).build();
+        let handle = self
+            .client
+            .start_workflow(BillThresholds::run, Cycle::default(), options)
+            .await
+            .expect("started");
+        let result = tokio::time::timeout(PATIENCE, handle.get_result(WorkflowGetResultOptions::default()));
+        result.await.expect("the sweep ends").expect("the sweep succeeds")
+    }
+
+    /// Total and part of each invoice of the subscription.
+    async fn billed(&self, of: &Subscription) -> Vec<(String, i32)> {
+        let mut invoices = self.invoices().await;
+        invoices.retain(|invoice| invoice.subscription == of.id && invoice.number.is_some());
+        invoices.iter().map(|invoice| (invoice.total.to_string(), invoice.part)).collect()
+    }
+
+    async fn wait_for_parts(&self, of: &Subscription, count: usize) {
+        let begun = std::time::Instant::now();
+        while self.billed(of).await.len() < count {
+            assert!(begun.elapsed() < PATIENCE, "{count} invoices never came");
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_billed_when_it_reaches_a_threshold_and_not_again() {
+    let world = World::start().await;
+    world.worker(&[]);
+    let subscription = world.with_thresholds().await;
+    let start = subscription.next_period.expect("a period").start;
+    world.use_calls_of("big", start, 11_999).await;
+    let one = CycleReport { started: 1, under_way: 0 };
+    assert_eq!(world.bill_thresholds("thresholds 1").await, one);
+    // 19.99 is not 20; nothing tells when the child is done but the next sweep finding nothing under way.
+    while world.bill_thresholds(&format!("wait {}", Uuid::now_v7())).await.under_way > 0 {}
+    assert_eq!(world.billed(&subscription).await, []);
+
+    world.use_calls_of("big", start, 501).await;
+    world.bill_thresholds("thresholds 2").await;
+    world.wait_for_parts(&subscription, 1).await;
+    assert_eq!(world.billed(&subscription).await, [("25".to_owned(), 1)]);
+    world.bill_thresholds("thresholds 3").await;
+    while world.bill_thresholds(&format!("wait {}", Uuid::now_v7())).await.under_way > 0 {}
+    assert_eq!(world.billed(&subscription).await.len(), 1, "25 of 40");
+
+    world.use_calls_of("big", start, 1_600).await;
+    world.bill_thresholds("thresholds 4").await;
+    world.wait_for_parts(&subscription, 2).await;
+    assert_eq!(world.billed(&subscription).await, [("25".to_owned(), 1), ("16".to_owned(), 2)]);
+    world.end().await;
+}
