@@ -121,18 +121,18 @@ pub(crate) struct TouchedSubscription {
 }
 
 /// What a change of a plan would mean: who is moved to it when, and by how much the invoice of the current period moves.
-#[utoipa::path(post, path = "/v1/plans/{name}/preview", tag = "Catalogue", operation_id = "previewPlan",
-    params(("name" = String, Path, description = "The plan's name"), Paging), request_body = PreviewPlan,
+#[utoipa::path(post, path = "/v1/plans/{plan_name}/preview", tag = "Catalogue", operation_id = "previewPlan",
+    params(("plan_name" = String, Path, description = "Its name"), Paging), request_body = PreviewPlan,
     responses((status = 200, body = PlanPreview)))]
 pub(crate) async fn preview(
     State(app): State<App>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(plan_name): Path<String>,
     Parameters(paging): Parameters<Paging>,
     Body(PreviewPlan { spec }): Body<PreviewPlan>,
 ) -> Result<Json<PlanPreview>, Problem> {
     let records = caller.records(&app);
-    let name: PlanName = name.parse().map_err(|_| Problem::not_found("plan"))?;
+    let name: PlanName = plan_name.parse().map_err(|_| Problem::not_found("plan"))?;
     if records.plan_named(&name).await?.is_none() {
         return Err(Problem::not_found("plan"));
     }

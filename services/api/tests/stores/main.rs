@@ -14,5 +14,6 @@ mod idempotency;
 mod invoice_changes;
 mod invoices;
 mod other_tenants;
+mod plan_preview;
 mod region;
 mod written_wrongly;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     description::operations,
-    region::{Region, answer},
+    region::{Region, answer, plan_spec},
 };
 
 /// One of everything, of tenant zeta.
@@ -23,6 +23,7 @@ struct Belongings {
     run: String,
     coupon: String,
     grant: String,
+    plan: String,
 }
 
 async fn belongings(region: &Region) -> Belongings {
@@ -44,7 +45,11 @@ async fn belongings(region: &Region) -> Belongings {
     let grant =
         json!({"name": "zetas", "amount": "5", "currency": "USD", "effectiveAt": "2026-07-01T00:00:00Z"});
     let grant = region.post("zeta", &format!("/v1/customers/{customer}/grants"), grant).await.expect(201);
+    let mut own = plan_spec();
+    own["tenantRef"] = json!({"name": "zeta"});
+    region.put("plans/zetas-own", json!({"uid": "p9", "generation": 1, "spec": own})).await.expect(200);
     Belongings {
+        plan: "zetas-own".to_owned(),
         coupon: "spring".to_owned(),
         grant: grant["id"].as_str().expect("an id").to_owned(),
         customer,
@@ -64,6 +69,7 @@ impl Belongings {
             "line_id" => &self.line,
             "workflow_id" => &self.run,
             "coupon_name" => &self.coupon,
+            "plan_name" => &self.plan,
             other => panic!("the API has a new kind of id, {other}: give one of tenant zeta to this test"),
         }
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::PlanSpec,
     decimal::Quantity,
     ids::PlanName,
     invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms},
@@ -68,8 +67,8 @@ impl Course {
     }
 
     /// The plans of the terms, each in its newest version.
-    pub(super) fn newest_plans(&self) -> Vec<&PlanSpec> {
-        self.book.names().filter_map(|plan| self.book.newest(plan)).map(|version| &version.spec).collect()
+    pub(super) fn newest_versions(&self) -> Vec<PlanVersion> {
+        self.book.names().filter_map(|plan| self.book.newest(plan)).cloned().collect()
     }
 
     fn periods(&self) -> Result<Periods<'_>, SubscriptionError> {

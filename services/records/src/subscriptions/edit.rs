@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::SpecError,
+    catalogue::{PlanSpec, SpecError, check_meter_fit},
     ids::{PlanName, SubscriptionId},
     period::Anchor,
     subscription::{BillingAnchor, ChangeSpec, overridden, unknown_override},
@@ -20,7 +20,7 @@ use sqlx::{
 
 use super::{
     Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find,
-    terms::charged_by_invoice,
+    terms::{charged_by_invoice, charges},
 };
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
@@ -207,7 +207,7 @@ impl TenantRecords {
         by: &By,
     ) -> Result<Subscription, SubscriptionError> {
         let course = Course::read(transaction, &subscription).await?;
-        check_terms(&course, &subscription)?;
+        check_terms(transaction, &course, &subscription).await?;
         let before = subscription.next_period.ok_or(SubscriptionError::NothingToBill)?;
         subscription.next_period = course.starting_at(before.start)?;
         if subscription.next_period.is_none() {
@@ -266,17 +266,34 @@ async fn refuse_end_of_charged_time(
     Ok(())
 }
 
-/// Its own terms must fit its plans, so that no invoice finds out.
-fn check_terms(course: &Course, subscription: &Subscription) -> Result<(), SubscriptionError> {
+/// Its own terms must fit its plans and their meters, so that no invoice finds out.
+async fn check_terms(
+    transaction: &mut Transaction<'_, Postgres>,
+    course: &Course,
+    subscription: &Subscription,
+) -> Result<(), SubscriptionError> {
     let custom = &subscription.terms;
     custom.validate()?;
     course.check()?;
-    let plans = course.newest_plans();
+    let versions = course.newest_versions();
+    let plans: Vec<&PlanSpec> = versions.iter().map(|version| &version.spec).collect();
     if let Some(unknown) = unknown_override(&plans, &custom.overrides) {
         return Err(unknown.into());
     }
+    let meters = charges(transaction, &versions, None).await?;
+    let meter = |name: &str| {
+        meters.iter().find(|(charge, _)| charge.meter.as_str() == name).map(|(_, meter)| &meter.spec)
+    };
     for plan in &plans {
-        overridden(plan, &custom.overrides)?;
+        let own = overridden(plan, &custom.overrides)?;
+        let counted = own.prices.iter().filter_map(|price| Some((price, price.meter_ref.as_ref()?)));
+        for (price, counted) in counted {
+            if meter(&counted.name).is_none() {
+                let detail = format!("price {} keeps the meter of its plan", price.name);
+                return Err(SpecError::missing("overrides", detail).into());
+            }
+        }
+        check_meter_fit(&own, meter)?;
     }
     let has_flat = |name: &str| {
         plans.iter().any(|plan| plan.prices.iter().any(|price| price.name == name && price.flat.is_some()))
@@ -341,7 +358,7 @@ pub(crate) async fn insert(
     by: &By,
 ) -> Result<Subscription, SubscriptionError> {
     let course = Course::read(transaction, &subscription).await?;
-    check_terms(&course, &subscription)?;
+    check_terms(transaction, &course, &subscription).await?;
     let first = course.first()?.ok_or(SubscriptionError::NothingToBill)?;
     let created_at: Instant = sqlx::query_scalar(
         "INSERT INTO subscriptions (subscription_id, tenant, customer_id, plan_id, state, time_zone, anchor, starts_at, ends_at,

@@ -311,7 +311,7 @@ fn plan_versions(course: &Course, segments: &[BilledSegment]) -> Result<Vec<Plan
 }
 
 /// What the prices of these plans count, in the order of the plans, then of the prices' names.
-async fn charges(
+pub(super) async fn charges(
     transaction: &mut Transaction<'_, Postgres>,
     plans: &[PlanVersion],
     proposed: Option<&ProposedVersion>,
