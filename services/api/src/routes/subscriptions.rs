@@ -12,7 +12,7 @@ use meridian_billing::{
 };
 use meridian_records::{CancelAt, NewSubscription, Subscription as Record};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -139,8 +139,8 @@ pub(crate) struct ScheduledAt {
 /// As in a Subscription document of `meridian simulate`; `at` is now where it is absent.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({"planRef": {"name": "starter"}, "when": "NextPeriod"}))]
-pub(crate) struct ChangeSubscription(Value);
+#[schema(example = json!({"planRef": {"name": "starter"}, "when": "NextPeriod"}))]
+pub(crate) struct ChangeSubscription(Map<String, Value>);
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -239,10 +239,8 @@ pub(crate) async fn change(
     Body(ChangeSubscription(mut body)): Body<ChangeSubscription>,
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
-    if let Some(fields) = body.as_object_mut().filter(|fields| !fields.contains_key("at")) {
-        fields.insert("at".to_owned(), Value::String(shown::now().to_string()));
-    }
-    let change = ChangeSpec::from_json(&body).map_err(|error| Problem::invalid(error.field, error.detail))?;
+    body.entry("at").or_insert_with(|| Value::String(shown::now().to_string()));
+    let change = ChangeSpec::from_json(&Value::Object(body)).map_err(|error| Problem::invalid(error.field, error.detail))?;
     let by = caller.by("POST /v1/subscriptions/{id}/changes");
     Ok(Json(show(caller.records(&app).change_subscription(&id, change, &by).await?)))
 }

@@ -75,7 +75,7 @@ async fn a_change_that_makes_no_sense_is_refused_with_its_field() {
     let changes = format!("{path}/changes");
     for (body, code, field) in [
         (json!({}), "invalid", Some("")),
-        (json!([]), "invalid", Some("")),
+        (json!([]), "malformed_body", None),
         (json!({"pause": false}), "invalid", Some("pause")),
         (json!({"pause": true, "resume": true}), "invalid", None),
         (json!({"planRef": {"name": "none"}}), "invalid", Some("plan")),

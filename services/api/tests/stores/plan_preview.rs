@@ -31,6 +31,7 @@ async fn touched(region: &Region, policy: &str, subscription: &Value) -> (Value,
 #[tokio::test]
 async fn a_preview_says_who_moves_when_and_by_how_much_and_stores_nothing() {
     let region = Region::start().await.with_catalogue(&["acme"]).await;
+    region.with_old_plans().await;
     let customer = region.customer("acme", "big").await;
     let month = format!("{}-01T00:00:00Z", &Timestamp::now().to_string()[..7]);
     let body = json!({"customer_id": customer["id"], "plan": "starter", "starts_at": month});

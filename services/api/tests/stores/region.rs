@@ -193,6 +193,19 @@ impl Region {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("done");
     }
 
+    /// As if every plan had been made in January.
+    pub async fn with_old_plans(&self) {
+        let mut connection = connection().await;
+        let statement = format!(
+            "SET search_path = {}; SET meridian.every_tenant = 'on';
+             ALTER TABLE plan_versions DISABLE TRIGGER append_only;
+             UPDATE plan_versions SET created_at = '2026-01-01T00:00:00Z';
+             ALTER TABLE plan_versions ENABLE TRIGGER append_only",
+            self.schema
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("made older");
+    }
+
     pub async fn terminate(&self, workflow_id: &str) {
         use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow};
         let url = url::Url::parse(&format!("http://{}", self.temporal.address)).expect("a url");
