@@ -8,7 +8,7 @@ use axum::{
 use meridian_billing::{coupon::CouponSpec, ids::CouponName};
 use meridian_records::Coupon as Record;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{List, shown};
@@ -40,8 +40,8 @@ pub(crate) struct Coupon {
 /// `Repeating` with `periods`, or `Forever`); and, where it has limits, `prices`, `redeemBy` and `maxRedemptions`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({"name": "spring", "percent": "20", "duration": "Repeating", "periods": 3, "maxRedemptions": 100}))]
-pub(crate) struct CreateCoupon(Value);
+#[schema(example = json!({"name": "spring", "percent": "20", "duration": "Repeating", "periods": 3, "maxRedemptions": 100}))]
+pub(crate) struct CreateCoupon(Map<String, Value>);
 
 /// All coupons, archived ones included, in the order of their making.
 #[utoipa::path(get, path = "/v1/coupons", tag = "Coupons", operation_id = "listCoupons", params(Paging),
@@ -64,7 +64,7 @@ pub(crate) async fn create(
     Seed(seed): Seed,
     Body(CreateCoupon(body)): Body<CreateCoupon>,
 ) -> Result<(StatusCode, Json<Coupon>), Problem> {
-    let spec = CouponSpec::from_json(&body)?;
+    let spec = CouponSpec::from_json(&Value::Object(body))?;
     let coupon = caller.records(&app).create_coupon(&spec, seed, &caller.by("POST /v1/coupons")).await?;
     Ok((StatusCode::CREATED, Json(show(coupon))))
 }

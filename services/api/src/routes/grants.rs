@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use meridian_billing::ledger::GrantSpec;
 use meridian_records::Grant as Record;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{List, shown};
@@ -42,8 +42,8 @@ pub(crate) struct Grant {
 /// `priority`, `expiresAt`, `expiresAfter`, `every`, `rollover` and `prices`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({"name": "welcome", "amount": "50", "currency": "USD", "effectiveAt": "2026-07-01T00:00:00Z"}))]
-pub(crate) struct CreateGrant(Value);
+#[schema(example = json!({"name": "welcome", "amount": "50", "currency": "USD", "effectiveAt": "2026-07-01T00:00:00Z"}))]
+pub(crate) struct CreateGrant(Map<String, Value>);
 
 /// The grants of a customer, in the order of their making.
 #[utoipa::path(get, path = "/v1/customers/{customer_id}/grants", tag = "Credits", operation_id = "listGrants",
@@ -73,7 +73,7 @@ pub(crate) async fn create(
     Body(CreateGrant(body)): Body<CreateGrant>,
 ) -> Result<(StatusCode, Json<Grant>), Problem> {
     let id = shown::id("customer", &customer_id)?;
-    let spec = GrantSpec::from_json(&body)?;
+    let spec = GrantSpec::from_json(&Value::Object(body))?;
     let by = caller.by("POST /v1/customers/{customer_id}/grants");
     let grant = caller.records(&app).create_grant(id, &spec, Timestamp::now(), seed, &by).await?;
     Ok((StatusCode::CREATED, Json(show(grant))))
