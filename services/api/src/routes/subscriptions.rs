@@ -240,7 +240,8 @@ pub(crate) async fn change(
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
     body.entry("at").or_insert_with(|| Value::String(shown::now().to_string()));
-    let change = ChangeSpec::from_json(&Value::Object(body)).map_err(|error| Problem::invalid(error.field, error.detail))?;
+    let change = ChangeSpec::from_json(&Value::Object(body))
+        .map_err(|error| Problem::invalid(error.field, error.detail))?;
     let by = caller.by("POST /v1/subscriptions/{id}/changes");
     Ok(Json(show(caller.records(&app).change_subscription(&id, change, &by).await?)))
 }

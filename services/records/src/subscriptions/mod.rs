@@ -147,7 +147,7 @@ pub struct PeriodTerms {
 pub enum ChargedAhead {
     Known(Vec<AdvanceCharge>),
     /// The invoice of the period before is not there yet; it will charge what these terms ask for.
-    Expected(NextTerms),
+    Expected(Box<NextTerms>),
 }
 
 /// A period whose end and grace are over and that has no issued invoice yet.

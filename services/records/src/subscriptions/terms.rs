@@ -137,7 +137,7 @@ impl PeriodTerms {
         input.charged_in_advance = match &self.charged_ahead {
             ChargedAhead::Known(charges) => charges.clone(),
             ChargedAhead::Expected(terms) => {
-                charged_ahead(&InvoiceInput { next: Some(terms.clone()), ..input.clone() })
+                charged_ahead(&InvoiceInput { next: Some((**terms).clone()), ..input.clone() })
                     .map_err(unbillable)?
             }
         };
@@ -242,7 +242,7 @@ async fn charged_before(
     let known = charged_by_invoice(transaction, subscription, placed.billed.period.start).await?;
     Ok(match (known, course.was_foreseen(placed)?) {
         (Some(charges), _) => ChargedAhead::Known(charges),
-        (None, Some(foreseen)) => ChargedAhead::Expected(foreseen),
+        (None, Some(foreseen)) => ChargedAhead::Expected(Box::new(foreseen)),
         (None, None) => ChargedAhead::Known(Vec::new()),
     })
 }
