@@ -329,6 +329,7 @@ impl From<CreditError> for Problem {
         let detail = error.to_string();
         match error {
             CreditError::NoSuchCustomer => Self::not_found("customer"),
+            CreditError::CustomerArchived => Self::conflict(Code::Archived, detail),
             CreditError::Spec(error) => error.into(),
             CreditError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
             CreditError::Store(error) => error.into(),

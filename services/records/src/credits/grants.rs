@@ -17,7 +17,7 @@ use crate::{
     catalogue::parsed,
     error::{Doing, StoreError},
     id::{self, Kind},
-    instant::Instant,
+    instant::{self, Instant},
 };
 
 /// Most recurrences that a new grant may have behind it: each becomes entries at once.
@@ -124,7 +124,7 @@ async fn customer(
 ) -> Result<(CustomerKey, String), CreditError> {
     const DOING: &str = "finding who is given a grant";
     let row = sqlx::query(
-        "SELECT key, time_zone FROM customers WHERE tenant = $1 AND customer_id = $2 AND archived_at IS NULL FOR SHARE",
+        "SELECT key, time_zone, archived_at FROM customers WHERE tenant = $1 AND customer_id = $2 FOR SHARE",
     )
     .bind(tenant)
     .bind(id)
@@ -132,6 +132,9 @@ async fn customer(
     .await
     .doing(DOING)?
     .ok_or(CreditError::NoSuchCustomer)?;
+    if instant::read_optional(&row, "archived_at").doing(DOING)?.is_some() {
+        return Err(CreditError::CustomerArchived);
+    }
     Ok((parsed(&row, "key")?, row.try_get("time_zone").doing(DOING)?))
 }
 

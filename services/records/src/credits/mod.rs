@@ -47,8 +47,10 @@ pub struct LedgerKey {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CreditError {
-    #[error("there is no such customer, or it is archived")]
+    #[error("there is no such customer")]
     NoSuchCustomer,
+    #[error("the customer is archived: nothing more is given to it")]
+    CustomerArchived,
     #[error("the grant is not valid: {0}")]
     Spec(#[from] SpecError),
     #[error("the customer has a grant with the name {0:?} in this currency")]

@@ -147,6 +147,6 @@ async fn the_same_seed_finds_the_grant_and_nothing_is_given_twice() {
     acme.archive_customer(&customer.id, &by()).await.expect("archived");
     let late = GrantSpec { name: "late".parse().expect("a name"), ..spec };
     let refused = acme.create_grant(&customer.id, &late, now, Uuid::now_v7(), &by()).await;
-    assert!(matches!(refused, Err(CreditError::NoSuchCustomer)), "{refused:?}");
+    assert!(matches!(refused, Err(CreditError::CustomerArchived)), "{refused:?}");
     region.end().await;
 }
