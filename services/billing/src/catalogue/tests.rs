@@ -565,3 +565,34 @@ fn a_tenant_names_a_real_zone_and_real_projects() {
     assert!(tenant(", projects: [Web]").starts_with("projects[0] InvalidName"));
     assert!(tenant(", billingStart: tomorrow").starts_with("billingStart Malformed"));
 }
+
+#[test]
+fn a_time_of_day_runs_over_midnight_and_from_an_hour_to_itself_all_day() {
+    let table = [
+        ("09:00", "17:00", [false, true, true, false]),
+        ("17:00", "09:00", [true, false, false, true]),
+        ("09:00", "09:00", [true, true, true, true]),
+    ];
+    for (from, to, expected) in table {
+        let window = TimeOfDaySpec { from: from.to_owned(), to: to.to_owned() };
+        let minutes = [0, 9 * 60, 17 * 60 - 1, 17 * 60];
+        assert_eq!(minutes.map(|minute| window.contains(minute).expect("times")), expected, "{from} to {to}");
+    }
+}
+
+#[test]
+fn a_percentage_looks_at_transactions_only_where_one_of_them_could_matter() {
+    for (fields, expected) in [
+        ("", false),
+        (", fixedPerTransaction: '0', freeTransactions: 0", false),
+        (", freeAmount: '5'", false),
+        (", fixedPerTransaction: '0.1'", true),
+        (", freeTransactions: 1", true),
+        (", minPerTransaction: '0'", true),
+        (", maxPerTransaction: '9'", true),
+    ] {
+        let percentage: PercentageSpec =
+            serde_saphyr::from_str(&format!("{{rate: '1'{fields}}}")).expect("a percentage");
+        assert_eq!(percentage.looks_at_transactions(), expected, "{fields}");
+    }
+}

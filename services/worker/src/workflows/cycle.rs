@@ -4,13 +4,10 @@
 //! A period that somebody is closing already is left to them. What a sweep misses, the next one finds.
 
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ChildWorkflowOptions, ChildWorkflowStartError, ContinueAsNewOptions, ParentClosePolicy,
-    StartChildWorkflowExecutionFailedCause, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
-};
+use temporalio_sdk::{ContinueAsNewOptions, WorkflowContext, WorkflowResult};
 use temporalio_workflow::join_all;
 
-use super::{CloseBillingPeriod, PAGES_MAX, step};
+use super::{CloseBillingPeriod, PAGES_MAX, count_started, on_its_own, step};
 use crate::{
     activities::BillingActivities,
     wire::{ClosePeriod, Cycle, CycleReport, DueCursor, FindDue},
@@ -51,23 +48,9 @@ async fn start_all<W>(
             issue: true,
             on_demand: false,
         };
-        let options = ChildWorkflowOptions::builder()
-            .workflow_id(close.workflow_id())
-            // A period stays due until its invoice is issued, so one whose run failed or left a draft is closed anew.
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .parent_close_policy(ParentClosePolicy::Abandon)
-            .build();
+        // A period stays due until its invoice is issued, so one whose run failed or left a draft is closed anew.
+        let options = on_its_own(close.workflow_id());
         ctx.start_child_workflow(CloseBillingPeriod::run, close, options)
     });
-    for started in join_all(starts).await {
-        match started {
-            Ok(_) => report.started += 1,
-            Err(ChildWorkflowStartError::StartFailed {
-                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
-                ..
-            }) => report.under_way += 1,
-            Err(other) => return Err(other.into()),
-        }
-    }
-    Ok(())
+    count_started(join_all(starts).await, report)
 }

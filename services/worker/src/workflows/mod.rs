@@ -13,7 +13,13 @@ mod verify;
 use std::time::{Duration, UNIX_EPOCH};
 
 use temporalio_common::RetryPolicy;
-use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowTermination};
+use temporalio_sdk::{
+    ActivityOptions, ApplicationFailure, ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy,
+    StartChildWorkflowExecutionFailedCause, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
+    WorkflowTermination,
+};
+
+use crate::wire::CycleReport;
 
 pub use aggregate::AggregateUsageWorkflow;
 pub use close::{CloseBillingPeriod, GenerateInvoice};
@@ -31,6 +37,33 @@ fn now_us<W>(ctx: &WorkflowContext<W>) -> Result<i64, WorkflowTermination> {
     since_1970
         .and_then(|duration| i64::try_from(duration.as_micros()).ok())
         .ok_or_else(|| ApplicationFailure::new("the server gave this workflow no time").into())
+}
+
+/// A child that goes on when the sweep that started it is over, and that may run again when it has ended.
+fn on_its_own(workflow_id: String) -> ChildWorkflowOptions {
+    ChildWorkflowOptions::builder()
+        .workflow_id(workflow_id)
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .parent_close_policy(ParentClosePolicy::Abandon)
+        .build()
+}
+
+/// A child that runs already is left to itself.
+fn count_started<T>(
+    started: Vec<Result<T, ChildWorkflowStartError>>,
+    report: &mut CycleReport,
+) -> WorkflowResult<()> {
+    for started in started {
+        match started {
+            Ok(_) => report.started += 1,
+            Err(ChildWorkflowStartError::StartFailed {
+                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+                ..
+            }) => report.under_way += 1,
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(())
 }
 
 /// A step that asks a store and answers at once. Stores come back, so it is tried until they do; what cannot come right by

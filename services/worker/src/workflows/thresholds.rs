@@ -2,13 +2,10 @@
 //! subscriptions that have thresholds, and each is billed by a workflow of its own, once at a time.
 
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ChildWorkflowOptions, ChildWorkflowStartError, ContinueAsNewOptions, ParentClosePolicy,
-    StartChildWorkflowExecutionFailedCause, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
-};
+use temporalio_sdk::{ContinueAsNewOptions, WorkflowContext, WorkflowResult};
 use temporalio_workflow::join_all;
 
-use super::{PAGES_MAX, now_us, step, waiting_step};
+use super::{PAGES_MAX, count_started, now_us, on_its_own, step, waiting_step};
 use crate::{
     activities::BillingActivities,
     wire::{
@@ -50,24 +47,10 @@ async fn start_all<W>(
             subscription: running.subscription.clone(),
             period_start_us: running.period.start.as_microsecond(),
         };
-        let options = ChildWorkflowOptions::builder()
-            .workflow_id(input.workflow_id())
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .parent_close_policy(ParentClosePolicy::Abandon)
-            .build();
+        let options = on_its_own(input.workflow_id());
         ctx.start_child_workflow(BillThreshold::run, input, options)
     });
-    for started in join_all(starts).await {
-        match started {
-            Ok(_) => report.started += 1,
-            Err(ChildWorkflowStartError::StartFailed {
-                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
-                ..
-            }) => report.under_way += 1,
-            Err(other) => return Err(other.into()),
-        }
-    }
-    Ok(())
+    count_started(join_all(starts).await, report)
 }
 
 /// One running period: what was used up to now, once it is all stored, is held against the next threshold.
