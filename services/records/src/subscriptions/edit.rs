@@ -19,8 +19,8 @@ use sqlx::{
 };
 
 use super::{
-    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find,
-    terms::charged_by_invoice,
+    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState,
+    charged::charged_by_invoice, find,
 };
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
