@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod close;
+mod close_many;
 mod cycle;
 mod ledgers;
 mod thresholds;
@@ -17,6 +18,7 @@ use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, Workf
 
 pub use aggregate::AggregateUsageWorkflow;
 pub use close::{CloseBillingPeriod, GenerateInvoice};
+pub use close_many::CloseBillingPeriods;
 pub use cycle::BillingCycle;
 pub use ledgers::AdvanceLedgers;
 pub use thresholds::{BillThreshold, BillThresholds};
