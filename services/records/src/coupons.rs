@@ -5,6 +5,8 @@
 //! taken under the lock of the coupon's row, so that two who redeem the last one cannot both have it. What a coupon takes off
 //! an invoice is decided elsewhere: [`redeemed`] only tells which ones a subscription has.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::SpecError,
@@ -210,25 +212,42 @@ pub(crate) async fn redeemed(
     tenant: &str,
     subscription: &SubscriptionId,
 ) -> Result<Vec<RedeemedCoupon>, StoreError> {
-    const DOING: &str = "reading the coupons of a subscription";
+    let id = subscription.as_str();
+    let mut rows = redemptions_of(transaction, tenant, &[id]).await?;
+    rows.remove(id).unwrap_or_default().iter().map(read_redeemed).collect()
+}
+
+/// The rows of what subscriptions redeemed, by subscription, each in the order of [`redeemed`].
+pub(crate) async fn redemptions_of(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    subscriptions: &[&str],
+) -> Result<BTreeMap<String, Vec<PgRow>>, StoreError> {
+    const DOING: &str = "reading the coupons of subscriptions";
     let rows = sqlx::query(
-        "SELECT c.spec, r.redeemed_at FROM coupon_redemptions r
+        "SELECT r.subscription_id, c.spec, r.redeemed_at FROM coupon_redemptions r
              JOIN coupons c ON c.tenant = r.tenant AND c.name = r.coupon
-         WHERE r.tenant = $1 AND r.subscription_id = $2 ORDER BY r.redeemed_at, r.coupon",
+         WHERE r.tenant = $1 AND r.subscription_id = ANY($2) ORDER BY r.redeemed_at, r.coupon",
     )
     .bind(tenant)
-    .bind(subscription.as_str())
+    .bind(subscriptions)
     .fetch_all(&mut **transaction)
     .await
     .doing(DOING)?;
-    rows.iter()
-        .map(|row| {
-            Ok(RedeemedCoupon {
-                coupon: row.try_get::<Json<CouponSpec>, _>("spec").doing(DOING)?.0,
-                redeemed_at: row.try_get::<Instant, _>("redeemed_at").doing(DOING)?.0,
-            })
-        })
-        .collect()
+    let mut redeemed: BTreeMap<String, Vec<PgRow>> = BTreeMap::new();
+    for row in rows {
+        redeemed.entry(row.try_get("subscription_id").doing(DOING)?).or_default().push(row);
+    }
+    Ok(redeemed)
+}
+
+/// A row of [`redemptions_of`].
+pub(crate) fn read_redeemed(row: &PgRow) -> Result<RedeemedCoupon, StoreError> {
+    const DOING: &str = "reading a redeemed coupon";
+    Ok(RedeemedCoupon {
+        coupon: row.try_get::<Json<CouponSpec>, _>("spec").doing(DOING)?.0,
+        redeemed_at: row.try_get::<Instant, _>("redeemed_at").doing(DOING)?.0,
+    })
 }
 
 /// What a subscription must have for a coupon to be of use to it.

@@ -49,6 +49,15 @@ impl StoreError {
         Self { doing, source: Cause::Unreadable(what.to_string()) }
     }
 
+    /// The same for somebody else who asked for what could not be read.
+    pub(crate) fn repeated(&self) -> Self {
+        let Self { doing, source } = self;
+        match source {
+            Cause::Unreadable(what) => Self::unreadable(doing, what),
+            Cause::Database(error) => Self::unreadable(doing, error),
+        }
+    }
+
     /// The SQLSTATE, when Postgres itself refused.
     pub(crate) fn sqlstate(&self) -> Option<String> {
         match &self.source {

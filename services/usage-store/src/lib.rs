@@ -5,7 +5,7 @@
 //! `consumer` inserts; `api` and `worker` ask; `migrate` runs [`UsageStore::migrate`].
 //!
 //! Reading order: `schema/*.sql` (the tables, each with its reasons) → [`rows`] (what is inserted) → `native` (how it is
-//! encoded) → `insert` (why it may be repeated) → `metered_usage` (what a meter came to, from `period_usage` and `readings`), `price_usage` (what a price is told), `usage_series`,
+//! encoded) → `insert` (why it may be repeated) → `metered_usage` (what a meter came to, from `period_usage` and `readings`), `price_usage` (what a price is told, with `contributions` for what no total can tell), `usage_series`,
 //! `line_events`, `quarantine`, `prove`, `raw_usage` (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
 //!
 //! Rules that hold everywhere here:
@@ -15,6 +15,7 @@
 //!   puts on every table that the query reads, so a forgotten WHERE gives nothing of another tenant.
 //! - Values travel as bound parameters; no text of a client becomes SQL.
 
+mod contributions;
 mod error;
 mod insert;
 mod line_events;

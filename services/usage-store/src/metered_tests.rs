@@ -7,15 +7,19 @@ use std::{
 };
 
 use meridian_billing::{
-    catalogue::{AggregationKind, MeterSpec, ResetPolicy},
+    catalogue::{AggregationKind, BucketSize, MeterSpec, ResetPolicy},
     decimal::Quantity,
+    ids::{MeterName, PlanName, PriceName},
+    invoice::Metered,
+    measure::measure,
     meter::{Contribution, FinishError, Partial},
     period::Period,
+    price::UsageShape,
 };
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use crate::{
-    MeteredKey, MeteredUsage, SeriesQuery, StoredBatch, Window,
+    MeteredKey, MeteredUsage, PriceUsageQuery, SeriesQuery, StoredBatch, Window,
     metered_usage::plain_meter,
     rows::ProcessedEventRow,
     store_tests::{Database, HOUR, MARCH, MINUTE, batch, processed, scope},
@@ -225,56 +229,115 @@ async fn prices_are_told_what_the_same_events_measure_without_a_store() {
     database.drop().await;
 }
 
-async fn check_shapes(database: &Database, tenant: &str, facts: &[Fact], spec: &MeterSpec) {
-    use meridian_billing::{
-        catalogue::BucketSize,
-        ids::{MeterName, PlanName, PriceName},
-        invoice::Metered,
-        measure::measure,
-        price::UsageShape,
-    };
+/// The shapes that a price can ask for.
+fn asked() -> Vec<Metered> {
     let at = |minutes: i64| MARCH + minutes * MINUTE;
     let whole = Period::from_microseconds(at(10), at(110)).expect("a period");
     let cut = [(at(10) + 1, at(40) + 17), (at(50), at(110))]
         .map(|(start, end)| Period::from_microseconds(start, end).expect("a period"));
     let shapes = [
+        (UsageShape::Total, vec![whole]),
         (UsageShape::Total, cut.to_vec()),
         (UsageShape::Transactions, vec![whole]),
         (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![whole]),
         (UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() }, vec![whole]),
         (UsageShape::Buckets { size: BucketSize::Minute, group_by: vec!["region".to_owned()] }, cut.to_vec()),
     ];
-    let name = MeterName::new("api-calls").expect("a name");
-    let metered: Vec<Metered> = shapes
-        .iter()
-        .map(|(shape, spans)| Metered {
-            plan: PlanName::new("p").expect("a name"),
-            price: PriceName::new("p").expect("a name"),
-            meter: name.clone(),
-            shape: shape.clone(),
-            spans: spans.clone(),
-        })
-        .collect();
-    let cutoff = MARCH + HOUR * 2;
-    let meters = BTreeMap::from([(name, (spec.clone(), 3))]);
-    let query = crate::PriceUsageQuery {
-        tenant,
-        customer: "c",
-        time_zone: "Asia/Kolkata",
-        metered: &metered,
-        meters: &meters,
-        stored_before_us: Some(cutoff),
+    let metered = |(shape, spans)| Metered {
+        plan: PlanName::new("p").expect("a name"),
+        price: PriceName::new("p").expect("a name"),
+        meter: MeterName::new("api-calls").expect("a name"),
+        shape,
+        spans,
     };
+    shapes.into_iter().map(metered).collect()
+}
+
+type Meters = BTreeMap<MeterName, (MeterSpec, i32)>;
+
+fn query<'a>(tenant: &'a str, metered: &'a [Metered], meters: &'a Meters) -> PriceUsageQuery<'a> {
+    let stored_before_us = Some(MARCH + HOUR * 2);
+    PriceUsageQuery { tenant, customer: "c", time_zone: "Asia/Kolkata", metered, meters, stored_before_us }
+}
+
+async fn check_shapes(database: &Database, tenant: &str, facts: &[Fact], spec: &MeterSpec) {
+    let metered = asked();
+    let meters = BTreeMap::from([(metered[0].meter.clone(), (spec.clone(), 3))]);
+    let query = query(tenant, &metered, &meters);
     let told = database.store.price_usage(&query).await.expect("told");
     let contributions: Vec<Contribution> = facts
         .iter()
         .enumerate()
-        .filter(|(_, fact)| fact.stored_us < cutoff)
+        .filter(|(_, fact)| query.stored_before_us.is_some_and(|cutoff| fact.stored_us < cutoff))
         .map(|(offset, fact)| contribution(spec.aggregation, offset, fact))
         .collect();
     let contributions: Vec<&Contribution> = contributions.iter().collect();
-    for ((shape, spans), told) in shapes.iter().zip(told) {
+    for (metered, told) in metered.iter().zip(told) {
+        let Metered { shape, spans, .. } = metered;
         let measured = measure(spec, shape, spans, "Asia/Kolkata", &contributions).expect("measures");
         assert_eq!((&told.usage, told.events), (&measured.usage, measured.events), "{shape:?} of {spec:?}");
     }
+}
+
+/// Many tenants, every meter and every shape in one call, beside each by itself; and the error of one among them.
+#[tokio::test]
+async fn the_prices_of_many_are_told_together_what_each_is_told_alone() {
+    let database = Database::make().await;
+    let mut runner = TestRunner::deterministic();
+    let tenants = ["one", "two", "three"];
+    for tenant in tenants {
+        let facts = prop::collection::vec(facts(), 20..60).new_tree(&mut runner).expect("facts").current();
+        insert(&database, tenant, &facts).await;
+    }
+    let metered = asked();
+    let mut known: Vec<Meters> =
+        meters().into_iter().map(|spec| BTreeMap::from([(metered[0].meter.clone(), (spec, 3))])).collect();
+    // One whose meter is not in the catalogue, in the middle.
+    known.insert(5, BTreeMap::new());
+    let mut queries: Vec<PriceUsageQuery<'_>> = Vec::new();
+    for meters in &known {
+        queries.extend(tenants.iter().map(|tenant| query(tenant, &metered, meters)));
+    }
+    // And one as of another cutoff.
+    let live = PriceUsageQuery { stored_before_us: None, ..queries[0].clone() };
+    queries.insert(7, live);
+    let together = database.store.price_usage_of(&queries).await.expect("told");
+    assert_eq!(together.len(), queries.len());
+    let (mut told, mut events) = (0, 0);
+    for (query, together) in queries.iter().zip(together) {
+        match (database.store.price_usage(query).await, together) {
+            (Ok(alone), Ok(together)) => {
+                assert_eq!(alone, together, "{query:?}");
+                told += 1;
+                events += together.iter().map(|price| price.events).sum::<u64>();
+            }
+            (Err(alone), Err(together)) => assert_eq!(alone.to_string(), together.to_string(), "{query:?}"),
+            (alone, together) => panic!("alone {alone:?}, together {together:?}"),
+        }
+    }
+    assert_eq!(told, queries.len() - tenants.len());
+    assert!(events > 1000, "{events}");
+    database.drop().await;
+}
+
+/// As many keys as the largest chunk of subscriptions has, with the longest names that there are: ClickHouse takes the question.
+#[tokio::test]
+async fn a_question_about_thousands_of_keys_is_taken() {
+    let database = Database::make().await;
+    let fact = |unique| Fact { time_us: MARCH, stored_us: MARCH, units: 10i128.pow(18), unique };
+    let tenant = "t".repeat(253);
+    insert(&database, &tenant, &[fact(0), fact(1)]).await;
+    let period = Period::from_microseconds(MARCH, MARCH + HOUR).expect("a period");
+    let spec = plain_meter(AggregationKind::Count, ResetPolicy::EachPeriod);
+    let mut keys: Vec<MeteredKey> = (0..crate::period_usage::PERIOD_KEYS_MAX)
+        .map(|number| MeteredKey {
+            customer: format!("{number:0>253}"),
+            ..key(&tenant, spec.clone(), period)
+        })
+        .collect();
+    keys[3_210].customer = "c".to_owned();
+    let found = database.store.metered_usage(&keys, Some(MARCH + HOUR * 2)).await.expect("taken");
+    let used: Vec<usize> = (0..found.len()).filter(|index| found[*index].events > 0).collect();
+    assert_eq!((used, found[3_210].events), (vec![3_210], 2));
+    database.drop().await;
 }

@@ -54,6 +54,15 @@ impl UsageStore {
         keys: &[MeteredKey],
         stored_before_us: Option<i64>,
     ) -> Result<Vec<MeteredUsage>, UsageStoreError> {
+        self.metered_usage_each(keys, stored_before_us).await?.into_iter().collect()
+    }
+
+    /// The same where an answer that cannot be read is that of its own key and of no other.
+    pub async fn metered_usage_each(
+        &self,
+        keys: &[MeteredKey],
+        stored_before_us: Option<i64>,
+    ) -> Result<Vec<Result<MeteredUsage, UsageStoreError>>, UsageStoreError> {
         let plan = Plan::of(keys);
         let totals = self.totals(plan.totals, stored_before_us).await?;
         let totals_before = self.totals(plan.totals_before, stored_before_us).await?;
@@ -81,7 +90,7 @@ impl UsageStore {
             let (quantity, _) = counted.measured(level, spec, *period);
             Ok(MeteredUsage { events, quantity })
         });
-        measured.collect()
+        Ok(measured.collect())
     }
 
     async fn totals(

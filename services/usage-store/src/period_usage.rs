@@ -21,8 +21,11 @@ use crate::{
     store::{UsageStore, answered},
 };
 
-/// Keys of one question: its text stays far below ClickHouse's limit of 256 KiB for a query.
-pub const PERIOD_KEYS_MAX: usize = 500;
+/// Keys of one question: more than a chunk of subscriptions has. With the longest names its text stays below
+/// [`KEYS_QUERY_SIZE_MAX`].
+pub const PERIOD_KEYS_MAX: usize = 4000;
+/// Keys travel in a question's text, which ClickHouse would else refuse beyond 256 KiB.
+pub(crate) const KEYS_QUERY_SIZE_MAX: usize = 8 << 20;
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 const DOING: &str = "reading the usage of periods";
@@ -116,6 +119,7 @@ pub(crate) async fn chunk_usage(
 ) -> Result<Vec<UsageTotal>, UsageStoreError> {
     let spans: Vec<Span> = keys.iter().enumerate().map(|(index, key)| Span::of(index as u32, key)).collect();
     let bound: Vec<_> = spans.iter().map(|s| s.bound(&keys[s.index as usize])).collect();
+    let client = client.clone().with_setting("max_query_size", KEYS_QUERY_SIZE_MAX.to_string());
     let question = client.query(&question(&spans, stored_before_us)).bind(bound);
     let rows = answered(DOING, question.fetch_all::<TotalRow>()).await?;
     let mut totals: Vec<UsageTotal> =

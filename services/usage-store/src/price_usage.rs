@@ -1,17 +1,14 @@
-//! What the metered prices of a period are told of usage, each in the shape that it asks for.
+//! What the metered prices of periods are told of usage, each in the shape that it asks for.
 //!
 //! Totals of one span come from roll-ups (`metered_usage`). Everything that looks closer (buckets, groups, single
 //! transactions, a period that pauses cut) is measured from events by [`meridian_billing::measure`], the same code that says
-//! what usage means. The server adds up what may be added without a loss: values of one minute and group, for the
-//! aggregations whose law allows it. One question for all prices of one customer's period.
+//! what usage means; `contributions` fetches them. One question for all prices of a chunk of periods that are read in the same
+//! way, never one a customer. What is wrong with one period's usage is the answer for that period alone.
 
 use std::collections::BTreeMap;
 
-use clickhouse::Row;
-use jiff::Timestamp;
 use meridian_billing::{
-    catalogue::{AggregationKind, MeterSpec, ResetPolicy},
-    decimal::Quantity,
+    catalogue::MeterSpec,
     ids::MeterName,
     invoice::{Metered, PriceUsage},
     measure::{MeasureError, measure},
@@ -19,18 +16,14 @@ use meridian_billing::{
     period::Period,
     price::{Usage, UsageShape},
 };
-use serde::Deserialize;
 
 use crate::{
+    contributions::{Contributions, Look},
     error::UsageStoreError,
     metered_usage::{MeteredKey, MeteredUsage},
-    period_usage::{TIME_MAX_US, instant},
-    store::{UsageStore, answered},
+    store::UsageStore,
 };
 
-/// Most rows of one answer: what is measured is in memory. A price that looks at more single transactions is an error.
-const ROWS_MAX: u64 = 5_000_000;
-const MINUTE_US: i64 = 60_000_000;
 const DOING: &str = "reading the usage of prices";
 
 /// Whose usage, as of when.
@@ -59,238 +52,158 @@ pub enum PriceUsageError {
     Store(#[from] UsageStoreError),
 }
 
+/// The usage of one query's prices, in their order.
+type Told = Result<Vec<PriceUsage>, PriceUsageError>;
+
 impl UsageStore {
     /// One answer for each metered price, in their order.
     pub async fn price_usage(&self, query: &PriceUsageQuery<'_>) -> Result<Vec<PriceUsage>, PriceUsageError> {
-        let meter = |metered: &Metered| {
-            query.meters.get(&metered.meter).ok_or_else(|| PriceUsageError::NoMeter {
-                price: metered.price.to_string(),
-                meter: metered.meter.clone(),
-            })
-        };
-        let (mut totals, mut measured) = (Vec::new(), Vec::new());
-        for (index, metered) in query.metered.iter().enumerate() {
-            let (spec, _) = meter(metered)?;
-            match (&metered.shape, metered.spans.as_slice()) {
-                (UsageShape::Total, [span]) => totals.push((index, key(query, metered, spec, *span))),
-                _ => measured.push((index, metered, spec)),
-            }
-        }
-        let mut answers: Vec<Option<(Usage, u64)>> = vec![None; query.metered.len()];
-        let keys: Vec<MeteredKey> = totals.iter().map(|(_, key)| key.clone()).collect();
-        for ((index, _), total) in totals.iter().zip(self.metered_usage(&keys, query.stored_before_us).await?)
-        {
-            let MeteredUsage { events, quantity } = total;
-            let quantity = quantity.map_err(|source| PriceUsageError::Unmeasurable {
-                meter: query.metered[*index].meter.clone(),
-                source: source.into(),
-            });
-            answers[*index] = Some((Usage::Total(quantity?), events));
-        }
-        for (index, metered, spec) in measured {
-            answers[index] = Some(self.measured(query, metered, spec).await?);
-        }
-        query
-            .metered
-            .iter()
-            .zip(answers)
-            .map(|(metered, answer)| {
-                let (spec, version) = meter(metered)?;
-                let (usage, events) =
-                    answer.ok_or_else(|| unreadable("a price without an answer".to_owned()))?;
-                Ok(PriceUsage {
-                    plan: metered.plan.clone(),
-                    price: metered.price.clone(),
-                    usage,
-                    billed_before: None,
-                    events,
-                    meter_version: *version,
-                    unit: spec.unit.clone(),
-                })
-            })
-            .collect()
+        let told = self.price_usage_of(std::slice::from_ref(query)).await?.pop();
+        told.unwrap_or_else(|| Err(unreadable("a query without an answer").into()))
     }
 
-    async fn measured(
+    /// The same for many periods at once: one answer for each query, in their order. Those as of one cutoff are asked together.
+    pub async fn price_usage_of(
         &self,
-        query: &PriceUsageQuery<'_>,
-        metered: &Metered,
-        spec: &MeterSpec,
-    ) -> Result<(Usage, u64), PriceUsageError> {
-        let rows = self.contributions(query, metered, spec).await?;
+        queries: &[PriceUsageQuery<'_>],
+    ) -> Result<Vec<Told>, UsageStoreError> {
+        let mut by_cutoff: BTreeMap<Option<i64>, Vec<usize>> = BTreeMap::new();
+        for (index, query) in queries.iter().enumerate() {
+            by_cutoff.entry(query.stored_before_us).or_default().push(index);
+        }
+        let mut told: Vec<Option<Told>> = queries.iter().map(|_| None).collect();
+        for (stored_before_us, places) in by_cutoff {
+            let together: Vec<&PriceUsageQuery<'_>> = places.iter().map(|place| &queries[*place]).collect();
+            for (place, answer) in places.iter().zip(self.told(&together, stored_before_us).await?) {
+                told[*place] = Some(answer);
+            }
+        }
+        told.into_iter().map(|told| told.ok_or_else(|| unreadable("a query without an answer"))).collect()
+    }
+
+    /// Of queries as of one cutoff.
+    async fn told(
+        &self,
+        queries: &[&PriceUsageQuery<'_>],
+        stored_before_us: Option<i64>,
+    ) -> Result<Vec<Told>, UsageStoreError> {
+        let asked: Vec<Result<Vec<Ask<'_>>, PriceUsageError>> =
+            queries.iter().map(|query| asks(query)).collect();
+        let all = || asked.iter().flatten().flatten();
+        let keys: Vec<MeteredKey> = all().filter_map(Ask::key).collect();
+        let looks: Vec<Look<'_>> = all().filter_map(Ask::look).collect();
+        let totals = self.metered_usage_each(&keys, stored_before_us).await?;
+        let looked = self.contributions(&looks, stored_before_us).await?;
+        let mut answers = Answers { totals: totals.into_iter(), looked: looked.into_iter() };
+        // Every answer is taken, in the order of the questions, whatever becomes of those before it.
+        let told = asked.into_iter().map(|asks| {
+            let told: Vec<Result<PriceUsage, PriceUsageError>> =
+                asks?.into_iter().map(|ask| answers.of(&ask)).collect();
+            told.into_iter().collect()
+        });
+        Ok(told.collect())
+    }
+}
+
+fn unreadable(problem: &str) -> UsageStoreError {
+    UsageStoreError::Unreadable { doing: DOING, problem: problem.to_owned() }
+}
+
+/// A metered price with its meter.
+struct Ask<'a> {
+    query: &'a PriceUsageQuery<'a>,
+    metered: &'a Metered,
+    spec: &'a MeterSpec,
+    version: i32,
+}
+
+fn asks<'a>(query: &'a PriceUsageQuery<'a>) -> Result<Vec<Ask<'a>>, PriceUsageError> {
+    let ask = |metered: &'a Metered| {
+        let (spec, version) = query.meters.get(&metered.meter).ok_or_else(|| PriceUsageError::NoMeter {
+            price: metered.price.to_string(),
+            meter: metered.meter.clone(),
+        })?;
+        Ok(Ask { query, metered, spec, version: *version })
+    };
+    query.metered.iter().map(ask).collect()
+}
+
+impl<'a> Ask<'a> {
+    /// The span whose total is all that the price asks for; None where it looks closer.
+    fn total(&self) -> Option<Period> {
+        match (&self.metered.shape, self.metered.spans.as_slice()) {
+            (UsageShape::Total, [span]) => Some(*span),
+            (
+                UsageShape::Total
+                | UsageShape::Transactions
+                | UsageShape::Buckets { .. }
+                | UsageShape::Groups { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    fn key(&self) -> Option<MeteredKey> {
+        Some(MeteredKey {
+            period: self.total()?,
+            tenant: self.query.tenant.to_owned(),
+            customer: self.query.customer.to_owned(),
+            meter: self.metered.meter.to_string(),
+            spec: self.spec.clone(),
+        })
+    }
+
+    fn look(&self) -> Option<Look<'a>> {
+        let Self { query, metered, spec, version: _ } = *self;
+        let look = Look { tenant: query.tenant, customer: query.customer, metered, spec };
+        self.total().is_none().then_some(look)
+    }
+
+    fn unmeasurable(&self, source: impl Into<MeasureError>) -> PriceUsageError {
+        PriceUsageError::Unmeasurable { meter: self.metered.meter.clone(), source: source.into() }
+    }
+
+    fn measured(&self, rows: &Contributions) -> Result<(Usage, u64), PriceUsageError> {
         let within = |row: &(Contribution, u64)| {
-            metered.spans.iter().any(|span| {
+            self.metered.spans.iter().any(|span| {
                 span.start.as_microsecond() <= row.0.time_us && row.0.time_us < span.end.as_microsecond()
             })
         };
         let events = rows.iter().filter(|row| within(row)).map(|(_, events)| events).sum();
         let contributions: Vec<&Contribution> = rows.iter().map(|(contribution, _)| contribution).collect();
-        let measured = measure(spec, &metered.shape, &metered.spans, query.time_zone, &contributions)
-            .map_err(|source| PriceUsageError::Unmeasurable { meter: metered.meter.clone(), source })?;
-        Ok((measured.usage, events))
-    }
-
-    /// What the meter's events add, with how many events each row stands for.
-    async fn contributions(
-        &self,
-        query: &PriceUsageQuery<'_>,
-        metered: &Metered,
-        spec: &MeterSpec,
-    ) -> Result<Vec<(Contribution, u64)>, UsageStoreError> {
-        let Some((start_us, end_us)) = range(metered, spec) else { return Ok(Vec::new()) };
-        let grain = Grain::of(metered, spec);
-        let text = question(grain, spec.aggregation, start_us, end_us, query.stored_before_us);
-        let question =
-            self.client.query(&text).bind(query.tenant).bind(metered.meter.as_str()).bind(query.customer);
-        let rows = answered(DOING, question.fetch_all::<ContributionRow>()).await?;
-        if rows.len() as u64 > ROWS_MAX {
-            let problem = format!("price {} looks at more than {ROWS_MAX} single values", metered.price);
-            return Err(unreadable(problem));
-        }
-        rows.into_iter().map(|row| row.read(spec.aggregation)).collect()
+        let Metered { shape, spans, .. } = self.metered;
+        let measured = measure(self.spec, shape, spans, self.query.time_zone, &contributions);
+        Ok((measured.map_err(|source| self.unmeasurable(source))?.usage, events))
     }
 }
 
-fn key(query: &PriceUsageQuery<'_>, metered: &Metered, spec: &MeterSpec, period: Period) -> MeteredKey {
-    MeteredKey {
-        tenant: query.tenant.to_owned(),
-        customer: query.customer.to_owned(),
-        meter: metered.meter.to_string(),
-        spec: spec.clone(),
-        period,
-    }
+/// What the store answered, in the order of the asks.
+struct Answers<T, L> {
+    totals: T,
+    looked: L,
 }
 
-fn unreadable(problem: String) -> UsageStoreError {
-    UsageStoreError::Unreadable { doing: DOING, problem }
-}
-
-/// From the first span's start to the last one's end; of a meter that is never reset, from the beginning.
-fn range(metered: &Metered, spec: &MeterSpec) -> Option<(i64, i64)> {
-    let (first, last) = metered.spans.first().zip(metered.spans.last())?;
-    let start_us = match spec.reset {
-        ResetPolicy::EachPeriod => first.start.as_microsecond().clamp(0, TIME_MAX_US),
-        ResetPolicy::Never => 0,
-    };
-    Some((start_us, last.end.as_microsecond().clamp(start_us, TIME_MAX_US)))
-}
-
-/// How much the server may add up before it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grain {
-    /// Each event by itself.
-    Event,
-    /// The events of one minute and group together.
-    Minute,
-}
-
-impl Grain {
-    /// Minutes, where the law adds parts up without a loss and no boundary cuts a minute.
-    fn of(metered: &Metered, spec: &MeterSpec) -> Self {
-        let whole = |at: Timestamp| at.as_microsecond() % MINUTE_US == 0;
-        let cut = metered.spans.iter().any(|span| !whole(span.start) || !whole(span.end));
-        let adds_up = match spec.aggregation {
-            AggregationKind::Count | AggregationKind::Sum | AggregationKind::Max | AggregationKind::Min => {
-                true
-            }
-            AggregationKind::Average
-            | AggregationKind::Latest
-            | AggregationKind::UniqueCount
-            | AggregationKind::WeightedSum
-            | AggregationKind::Percentile => false,
-        };
-        match metered.shape {
-            UsageShape::Transactions => Self::Event,
-            UsageShape::Total | UsageShape::Buckets { .. } | UsageShape::Groups { .. } if adds_up && !cut => {
-                Self::Minute
-            }
-            UsageShape::Total | UsageShape::Buckets { .. } | UsageShape::Groups { .. } => Self::Event,
-        }
-    }
-}
-
-#[derive(Row, Deserialize)]
-struct ContributionRow {
-    time_us: i64,
-    quantity: String,
-    unique_value: Option<String>,
-    group_values: String,
-    source: String,
-    id: String,
-    events: u64,
-}
-
-impl ContributionRow {
-    fn read(self, aggregation: AggregationKind) -> Result<(Contribution, u64), UsageStoreError> {
-        let Self { time_us, quantity, unique_value, group_values, source, id, events } = self;
-        let quantity: Quantity = match aggregation {
-            // Whatever an event carries, it counts as one.
-            AggregationKind::Count => i64::try_from(events)
-                .map(Quantity::from_integer)
-                .map_err(|_| unreadable(format!("{events} events")))?,
-            AggregationKind::UniqueCount => Quantity::ONE,
-            AggregationKind::Sum
-            | AggregationKind::Max
-            | AggregationKind::Min
-            | AggregationKind::Average
-            | AggregationKind::Latest
-            | AggregationKind::WeightedSum
-            | AggregationKind::Percentile => {
-                quantity.parse().map_err(|error| unreadable(format!("a value of {quantity}: {error}")))?
-            }
-        };
-        let group = if group_values.is_empty() {
-            BTreeMap::new()
+impl<T, L> Answers<T, L>
+where
+    T: Iterator<Item = Result<MeteredUsage, UsageStoreError>>,
+    L: Iterator<Item = Result<Contributions, UsageStoreError>>,
+{
+    fn of(&mut self, ask: &Ask<'_>) -> Result<PriceUsage, PriceUsageError> {
+        let missing = || unreadable("a price without an answer");
+        let (usage, events) = if ask.total().is_some() {
+            let MeteredUsage { events, quantity } = self.totals.next().ok_or_else(missing)??;
+            (Usage::Total(quantity.map_err(|source| ask.unmeasurable(source))?), events)
         } else {
-            serde_json::from_str(&group_values)
-                .map_err(|error| unreadable(format!("a group of {group_values}: {error}")))?
+            ask.measured(&self.looked.next().ok_or_else(missing)??)?
         };
-        Ok((Contribution { quantity, unique_value, group, time_us, source, id }, events))
-    }
-}
-
-/// The question's text. What varies in it are numbers of ours; names are bound.
-fn question(
-    grain: Grain,
-    aggregation: AggregationKind,
-    start_us: i64,
-    end_us: i64,
-    stored_before_us: Option<i64>,
-) -> String {
-    let stored = stored_before_us.map(|us| us.clamp(0, TIME_MAX_US));
-    let stored = stored.map(|us| format!("AND stored_at < {}", instant(us))).unwrap_or_default();
-    let from = format!(
-        "FROM processed_events WHERE tenant = ? AND meter = ? AND customer = ?
-         AND time >= {} AND time < {} {stored}",
-        instant(start_us),
-        instant(end_us)
-    );
-    match grain {
-        Grain::Event => format!(
-            "SELECT toUnixTimestamp64Micro(time) AS time_us, toString(quantity) AS quantity, unique_value, group_values,
-                    toString(source) AS source, id, toUInt64(1) AS events {from} LIMIT {}",
-            ROWS_MAX + 1
-        ),
-        Grain::Minute => {
-            let law = match aggregation {
-                AggregationKind::Max => "toString(max(e.quantity))",
-                AggregationKind::Min => "toString(min(e.quantity))",
-                AggregationKind::Count
-                | AggregationKind::Sum
-                | AggregationKind::Average
-                | AggregationKind::Latest
-                | AggregationKind::UniqueCount
-                | AggregationKind::WeightedSum
-                | AggregationKind::Percentile => "toString(sum(toDecimal256(e.quantity, 18)))",
-            };
-            format!(
-                "SELECT toInt64(toUnixTimestamp(minute)) * 1000000 AS time_us, {law} AS quantity,
-                        CAST(NULL, 'Nullable(String)') AS unique_value, e.group_values AS group_values, '' AS source, '' AS id,
-                        count() AS events
-                 FROM (SELECT toStartOfMinute(time) AS minute, quantity, group_values {from}) AS e
-                 GROUP BY minute, e.group_values LIMIT {}",
-                ROWS_MAX + 1
-            )
-        }
+        Ok(PriceUsage {
+            plan: ask.metered.plan.clone(),
+            price: ask.metered.price.clone(),
+            usage,
+            billed_before: None,
+            events,
+            meter_version: ask.version,
+            unit: ask.spec.unit.clone(),
+        })
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     schedules,
     workflows::{
         AdvanceLedgers, AggregateUsageWorkflow, BillThreshold, BillThresholds, BillingCycle,
-        CloseBillingPeriod, GenerateInvoice, VerifyInvoices,
+        CloseBillingPeriod, CloseBillingPeriods, GenerateInvoice, VerifyInvoices,
     },
 };
 
@@ -75,6 +75,7 @@ pub fn options(
     Ok(WorkerOptions::new(task_queue)
         .register_activities(activities)
         .register_workflow::<CloseBillingPeriod>()?
+        .register_workflow::<CloseBillingPeriods>()?
         .register_workflow::<GenerateInvoice>()?
         .register_workflow::<AggregateUsageWorkflow>()?
         .register_workflow::<BillingCycle>()?

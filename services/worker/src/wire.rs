@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Names that histories and other programs rely on.
 pub const CLOSE_BILLING_PERIOD: &str = "CloseBillingPeriod";
+pub const CLOSE_BILLING_PERIODS: &str = "CloseBillingPeriods";
 pub const BILLING_CYCLE: &str = "BillingCycle";
 /// The same as `CloseBillingPeriod`, by the name that ruling C9 keeps.
 pub const GENERATE_INVOICE: &str = "GENERATE_INVOICE";
@@ -49,6 +50,49 @@ impl ClosePeriod {
 /// See [`ClosePeriod::workflow_id`].
 pub fn close_workflow_id(tenant: &TenantId, subscription: &SubscriptionId, period_start_us: i64) -> String {
     format!("close/{tenant}/{subscription}/{period_start_us}")
+}
+
+/// Input of `CloseBillingPeriods`: due periods, as a sweep found them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosePeriods {
+    pub due: Vec<DueCursor>,
+}
+
+impl ClosePeriods {
+    /// By the first of them: a sweep that finds the same ones again, because their pipeline is late, joins the run that is under
+    /// way. One that finds others in between starts a run over some of them again, which makes the same invoices.
+    pub fn workflow_id(&self) -> String {
+        match self.due.first() {
+            Some(DueCursor { tenant, subscription, period }) => {
+                format!("close-many/{tenant}/{subscription}/{}", period.start.as_microsecond())
+            }
+            None => "close-many/nothing".to_owned(),
+        }
+    }
+}
+
+/// Input of `close-periods`: due periods as of one cutoff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeriodsAsOf {
+    pub due: Vec<DueCursor>,
+    pub stored_before_us: i64,
+}
+
+/// Output of `close-periods`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedPeriods {
+    /// Whose invoices are issued, or were before.
+    pub closed: u64,
+    /// Those that could not be billed among the others: each is closed by itself, where it shows why.
+    pub left: Vec<DueCursor>,
+}
+
+/// Output of `CloseBillingPeriods`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosePeriodsReport {
+    pub closed: u64,
+    /// Closed by themselves.
+    pub left: CycleReport,
 }
 
 /// Output of `CloseBillingPeriod`, `rate-period` and `issue-invoice`. Amounts are decimal strings.
@@ -133,11 +177,11 @@ pub struct Cycle {
     pub so_far: CycleReport,
 }
 
-/// Output of `BillingCycle`.
+/// Output of `BillingCycle`. Both count periods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CycleReport {
     pub started: u64,
-    /// Periods that somebody is closing already.
+    /// Periods that somebody is closing already, or the page of a sweep that begins with the same one.
     pub under_way: u64,
 }
 

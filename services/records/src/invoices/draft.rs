@@ -3,13 +3,16 @@
 //! earlier one, however late it arrives. A void invoice gives way to nothing until somebody issues it again: the next
 //! computation of its period is then the next revision.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use meridian_billing::{
     decimal::Amount,
     ids::MeterName,
     invoice::{Computation, InvoiceKind, Line},
     invoice_state::{InvoiceAction, InvoiceCommand, Refusal, transition},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
 use super::{DraftLine, InvoiceDraft, InvoiceError, SaveOutcome, SavedInvoice, change::stored_version, read};
@@ -88,15 +91,11 @@ impl TenantRecords {
             SaveOutcome::Kept => None,
         };
         if action.is_some() {
-            insert_lines(&mut transaction, tenant, &id, &draft.lines).await?;
+            insert_lines(&mut transaction, tenant, &[(&id, &draft.lines)]).await?;
         }
         let invoice = read::find(&mut transaction, tenant, &id).await?.ok_or(InvoiceError::NotFound)?;
         if let Some(action) = action {
-            let detail = json!({
-                "subscription": draft.subscription, "period_start": draft.period_start, "revision": invoice.revision,
-                "part": draft.part,
-                "total": draft.total, "currency": draft.currency, "stored_before": draft.stored_before,
-            });
+            let detail = audited(draft, invoice.revision);
             audit::record(&mut transaction, Some(tenant), by, action, &id, detail).await?;
         }
         transaction.commit().await.doing(DOING)?;
@@ -104,8 +103,17 @@ impl TenantRecords {
     }
 }
 
+/// What the audit log says of a saved invoice.
+pub(super) fn audited(draft: &InvoiceDraft, revision: i32) -> Value {
+    json!({
+        "subscription": draft.subscription, "period_start": draft.period_start, "revision": revision,
+        "part": draft.part,
+        "total": draft.total, "currency": draft.currency, "stored_before": draft.stored_before,
+    })
+}
+
 /// The database checks this too, at issue; here the worker learns of a bug before it has saved anything.
-fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
+pub(super) fn check_sum(draft: &InvoiceDraft) -> Result<(), InvoiceError> {
     let sum = draft.lines.iter().try_fold(Amount::ZERO, |sum, line| sum.checked_add(line.amount));
     match sum {
         Ok(sum) if sum == draft.total => Ok(()),
@@ -177,37 +185,65 @@ async fn insert(
     .await
     .doing(DOING)?;
     let customer = customer.ok_or(InvoiceError::NoSuchSubscription)?;
-    let id: Option<String> = sqlx::query_scalar(
-        "INSERT INTO invoices (invoice_id, tenant, customer_id, subscription_id, period_start, period_end, revision, state,
-             currency, subtotal, tax, total, plan_id, plan_version, catalogue_version, engine_version, stored_before, computation,
-             discounts, credits, part)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'draft', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+    let new = NewInvoice { id: &id::new(Kind::Invoice), customer_id: &customer, revision, draft };
+    Ok(insert_invoices(transaction, tenant, &[new]).await?.pop_first())
+}
+
+/// A draft that is to be the invoice of its period.
+pub(super) struct NewInvoice<'a> {
+    pub id: &'a str,
+    /// `cus_…`
+    pub customer_id: &'a str,
+    pub revision: i32,
+    pub draft: &'a InvoiceDraft,
+}
+
+/// Says which of them are there now; the others are somebody else's already. Waits for other transactions that are inserting the
+/// same ones. One statement, however many invoices there are: a column is an array.
+pub(super) async fn insert_invoices(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    new: &[NewInvoice<'_>],
+) -> Result<BTreeSet<String>, StoreError> {
+    let drafts = || new.iter().map(|new| new.draft);
+    let amounts = |amount: fn(&InvoiceDraft) -> Amount| {
+        drafts().map(|draft| amount(draft).to_bigdecimal()).collect::<Vec<_>>()
+    };
+    let times =
+        |time: fn(&InvoiceDraft) -> Timestamp| drafts().map(|draft| Instant(time(draft))).collect::<Vec<_>>();
+    let inserted: Vec<String> = sqlx::query_scalar(
+        "INSERT INTO invoices (tenant, state, invoice_id, customer_id, subscription_id, period_start, period_end, part, revision,
+             currency, subtotal, discounts, credits, tax, total, plan_id, plan_version, catalogue_version, engine_version,
+             stored_before, computation)
+         SELECT $1, 'draft', * FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::integer[],
+             $8::integer[], $9::text[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
+             $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $19::timestamptz[], $20::text[])
          ON CONFLICT (tenant, subscription_id, period_start, part, revision) DO NOTHING RETURNING invoice_id",
     )
-    .bind(id::new(Kind::Invoice))
     .bind(tenant)
-    .bind(customer)
-    .bind(draft.subscription.as_str())
-    .bind(Instant(draft.period_start))
-    .bind(Instant(draft.period_end))
-    .bind(revision)
-    .bind(draft.currency.code())
-    .bind(draft.subtotal.to_bigdecimal())
-    .bind(draft.tax.to_bigdecimal())
-    .bind(draft.total.to_bigdecimal())
-    .bind(&draft.plan_id)
-    .bind(draft.plan_version)
-    .bind(draft.catalogue_version)
-    .bind(i64::from(draft.engine_version))
-    .bind(Instant(draft.stored_before))
-    .bind(&draft.computation)
-    .bind(draft.discounts.to_bigdecimal())
-    .bind(draft.credits.to_bigdecimal())
-    .bind(draft.part)
-    .fetch_optional(&mut **transaction)
+    .bind(new.iter().map(|new| new.id).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| new.customer_id).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.subscription.as_str()).collect::<Vec<_>>())
+    .bind(times(|draft| draft.period_start))
+    .bind(times(|draft| draft.period_end))
+    .bind(drafts().map(|draft| draft.part).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| new.revision).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.currency.code()).collect::<Vec<_>>())
+    .bind(amounts(|draft| draft.subtotal))
+    .bind(amounts(|draft| draft.discounts))
+    .bind(amounts(|draft| draft.credits))
+    .bind(amounts(|draft| draft.tax))
+    .bind(amounts(|draft| draft.total))
+    .bind(drafts().map(|draft| draft.plan_id.as_str()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.plan_version).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.catalogue_version).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| i64::from(draft.engine_version)).collect::<Vec<_>>())
+    .bind(times(|draft| draft.stored_before))
+    .bind(drafts().map(|draft| draft.computation.as_str()).collect::<Vec<_>>())
+    .fetch_all(&mut **transaction)
     .await
     .doing(DOING)?;
-    Ok(id)
+    Ok(inserted.into_iter().collect())
 }
 
 /// Rewrites the invoice of a locked row if it is a draft that saw less. Its lines are gone then.
@@ -272,33 +308,38 @@ pub(super) async fn delete_lines(
     Ok(())
 }
 
-/// One statement, however many lines there are: a column is an array.
+/// An invoice and its lines.
+pub(super) type LinesOf<'a> = (&'a str, &'a [DraftLine]);
+
+/// One statement, however many lines and invoices there are: a column is an array.
 pub(super) async fn insert_lines(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
-    invoice: &str,
-    lines: &[DraftLine],
+    invoices: &[LinesOf<'_>],
 ) -> Result<(), StoreError> {
-    let meters = || lines.iter().map(|line| line.meter.clone());
+    let lines = || invoices.iter().flat_map(|(_, lines)| *lines);
+    let owners = invoices.iter().flat_map(|(invoice, lines)| lines.iter().map(|_| *invoice));
+    let positions = invoices.iter().flat_map(|(_, lines)| (0..).take(lines.len()));
+    let meters = || lines().map(|line| line.meter.as_ref());
     sqlx::query(
-        "INSERT INTO invoice_line_items (invoice_id, tenant, line_id, position, price, description, metric_id,
+        "INSERT INTO invoice_line_items (tenant, invoice_id, line_id, position, price, description, metric_id,
              metric_version, quantity, amount, period_start, period_end, detail)
-         SELECT $1, $2, * FROM unnest($3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::integer[],
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::integer[],
              $9::numeric[], $10::numeric[], $11::timestamptz[], $12::timestamptz[], $13::jsonb[])",
     )
-    .bind(invoice)
     .bind(tenant)
-    .bind(lines.iter().map(|_| id::new(Kind::Line)).collect::<Vec<_>>())
-    .bind((0..).take(lines.len()).collect::<Vec<i32>>())
-    .bind(lines.iter().map(|line| line.price.to_string()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.description.clone()).collect::<Vec<_>>())
-    .bind(meters().map(|meter| meter.map(|(id, _)| id)).collect::<Vec<Option<String>>>())
-    .bind(meters().map(|meter| meter.map(|(_, version)| version)).collect::<Vec<Option<i32>>>())
-    .bind(lines.iter().map(|line| line.quantity.to_bigdecimal()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.amount.to_bigdecimal()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| Instant(line.period_start)).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| Instant(line.period_end)).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.detail.clone()).collect::<Vec<_>>())
+    .bind(owners.collect::<Vec<_>>())
+    .bind(lines().map(|_| id::new(Kind::Line)).collect::<Vec<_>>())
+    .bind(positions.collect::<Vec<i32>>())
+    .bind(lines().map(|line| line.price.as_str()).collect::<Vec<_>>())
+    .bind(lines().map(|line| line.description.as_str()).collect::<Vec<_>>())
+    .bind(meters().map(|meter| meter.map(|(id, _)| id.as_str())).collect::<Vec<Option<&str>>>())
+    .bind(meters().map(|meter| meter.map(|(_, version)| *version)).collect::<Vec<Option<i32>>>())
+    .bind(lines().map(|line| line.quantity.to_bigdecimal()).collect::<Vec<_>>())
+    .bind(lines().map(|line| line.amount.to_bigdecimal()).collect::<Vec<_>>())
+    .bind(lines().map(|line| Instant(line.period_start)).collect::<Vec<_>>())
+    .bind(lines().map(|line| Instant(line.period_end)).collect::<Vec<_>>())
+    .bind(lines().map(|line| &line.detail).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await
     .doing("saving invoice lines")?;

@@ -9,7 +9,7 @@ use meridian_billing::{
     invoice_state::{InvoiceAction, InvoiceCommand, InvoiceStatus, Refusal, transition},
     subscription::{CustomTerms, ZeroInvoices},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Postgres, Row, Transaction};
 
 use super::{Invoice, InvoiceError, change::stored_version, read, spend};
@@ -123,7 +123,7 @@ async fn number_and_freeze(
     .fetch_one(&mut **transaction)
     .await
     .doing(DOING)?;
-    let number = format!("INV-{sequence:06}");
+    let number = number(sequence);
     let frozen = sqlx::query(
         "UPDATE invoices SET state = 'issued', version = $6, sequence = $3, number = $4, issued_at = $5, updated_at = now()
          WHERE tenant = $1 AND invoice_id = $2",
@@ -138,9 +138,19 @@ async fn number_and_freeze(
     .await
     .doing(DOING);
     frozen.map_err(sum_error)?;
-    let detail = json!({"number": number, "issued_at": issued_at});
+    let detail = audited(&number, issued_at);
     audit::record(transaction, Some(tenant), by, "invoice.issue", id.as_str(), detail).await?;
     Ok(())
+}
+
+/// How an invoice's place in the tenant's sequence is written.
+pub(super) fn number(sequence: i64) -> String {
+    format!("INV-{sequence:06}")
+}
+
+/// What the audit log says of an issued invoice.
+pub(super) fn audited(number: &str, issued_at: Timestamp) -> Value {
+    json!({"number": number, "issued_at": issued_at})
 }
 
 fn sum_error(error: StoreError) -> InvoiceError {

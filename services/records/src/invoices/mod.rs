@@ -1,7 +1,7 @@
 //! Invoices. A draft may be computed again; what an issued invoice says never changes: the database itself refuses. One
 //! invoice exists for a subscription, period and revision, whoever computes it and however often.
 //!
-//! draft.rs saves, issue.rs issues, spend.rs lets credits pay just before, change.rs pays, voids and issues again, prove.rs hands
+//! draft.rs saves, issue.rs issues, together.rs does both for many periods at once, spend.rs lets credits pay just before, change.rs pays, voids and issues again, prove.rs hands
 //! out what proves them, read.rs reads. Amounts are computed elsewhere (`meridian-billing`) and only checked here; which step may
 //! follow which is decided there too (`invoice_state`).
 
@@ -11,9 +11,11 @@ mod issue;
 mod prove;
 mod read;
 mod spend;
+mod together;
 
 pub use prove::StoredComputation;
 pub(crate) use read::{locked, state};
+pub use together::IssuedPeriod;
 
 use jiff::Timestamp;
 use meridian_billing::{

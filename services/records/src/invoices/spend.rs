@@ -83,7 +83,7 @@ async fn rewrite(
     let lines: Vec<DraftLine> =
         invoice.lines.iter().map(|line| DraftLine::of(line, |name| meters.get(name).cloned())).collect();
     draft::delete_lines(transaction, tenant, id.as_str()).await?;
-    draft::insert_lines(transaction, tenant, id.as_str(), &lines).await?;
+    draft::insert_lines(transaction, tenant, &[(id.as_str(), &lines)]).await?;
     sqlx::query(
         "UPDATE invoices SET subtotal = $3, discounts = $4, credits = $5, tax = $6, total = $7, computation = $8,
              updated_at = now()

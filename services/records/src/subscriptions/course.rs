@@ -15,7 +15,10 @@ use meridian_billing::{
 };
 use sqlx::{Postgres, Transaction};
 
-use super::{PlanVersion, ProposedVersion, Subscription, SubscriptionError, plan_book::PlanBook};
+use super::{
+    PlanVersion, ProposedVersion, Subscription, SubscriptionError,
+    plan_book::{PlanBook, PlanShelf},
+};
 
 pub(crate) struct Course {
     subscription: Subscription,
@@ -52,7 +55,13 @@ impl Course {
         transaction: &mut Transaction<'_, Postgres>,
         subscription: &Subscription,
     ) -> Result<Self, SubscriptionError> {
-        let book = PlanBook::read(transaction, subscription).await?;
+        let shelf = PlanShelf::read(transaction, std::iter::once(subscription)).await?;
+        Self::of(subscription, &shelf)
+    }
+
+    /// With the plans of a shelf that was read for this subscription, among others.
+    pub(super) fn of(subscription: &Subscription, shelf: &PlanShelf) -> Result<Self, SubscriptionError> {
+        let book = shelf.book(subscription)?;
         let spec = subscription.terms.terms_spec(subscription.frame());
         Ok(Self { subscription: subscription.clone(), book, terms: spec.to_terms()? })
     }

@@ -1,12 +1,15 @@
 //! What is to be billed, and moving on from it.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use meridian_billing::period::Period;
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
-use super::{Course, DuePeriod, SubscriptionError, find};
+use super::{Course, DuePeriod, SubscriptionError, find, plan_book::PlanShelf};
 use crate::{
     Records, StoreError,
     catalogue::parsed,
@@ -125,6 +128,86 @@ pub(crate) async fn advance(
     .execute(&mut **transaction)
     .await
     .doing(DOING)?;
+    Ok(())
+}
+
+/// Like [`advance`] for many subscriptions whose periods, each by its start and end, were issued in this transaction. Those that do
+/// not simply take the next step, because periods were issued out of order, go by themselves.
+pub(crate) async fn advance_all(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    billed: &[(&str, Timestamp, Timestamp)],
+) -> Result<(), StoreError> {
+    let ids: Vec<&str> = billed.iter().map(|(id, ..)| *id).collect();
+    let rows = find::rows_locked(transaction, tenant, &ids).await?;
+    let locked = rows.values().map(find::read).collect::<Result<Vec<_>, _>>()?;
+    let shelf = PlanShelf::read(transaction, locked.iter()).await?;
+    let ends: BTreeMap<&str, (Timestamp, Timestamp)> =
+        billed.iter().map(|(id, start, end)| (*id, (*start, *end))).collect();
+    let mut steps: Vec<(&str, Option<Period>)> = Vec::with_capacity(locked.len());
+    let mut astray: BTreeSet<String> = BTreeSet::new();
+    for subscription in &locked {
+        let id = subscription.id.as_str();
+        let issued = ends
+            .get(id)
+            .filter(|(start, _)| subscription.next_period.is_some_and(|next| next.start == *start));
+        let Some((_, end)) = issued else {
+            astray.insert(id.to_owned());
+            continue;
+        };
+        let course = Course::of(subscription, &shelf).map_err(store)?;
+        steps.push((id, course.starting_at(*end).map_err(store)?));
+    }
+    astray.extend(issued_ahead(transaction, tenant, &steps).await?);
+    steps.retain(|(id, _)| !astray.contains(*id));
+    take(transaction, tenant, &steps).await?;
+    for id in &astray {
+        advance(transaction, tenant, id).await?;
+    }
+    Ok(())
+}
+
+/// Those whose next period was issued before this one.
+async fn issued_ahead(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    steps: &[(&str, Option<Period>)],
+) -> Result<Vec<String>, StoreError> {
+    let next = || steps.iter().filter_map(|(id, next)| Some((*id, (*next)?.start)));
+    sqlx::query_scalar(
+        "SELECT DISTINCT i.subscription_id FROM unnest($2::text[], $3::timestamptz[]) AS next (subscription_id, period_start)
+         JOIN invoices i USING (subscription_id, period_start)
+         WHERE i.tenant = $1 AND i.part = 0 AND i.state <> 'draft'",
+    )
+    .bind(tenant)
+    .bind(next().map(|(id, _)| id).collect::<Vec<_>>())
+    .bind(next().map(|(_, start)| Instant(start)).collect::<Vec<_>>())
+    .fetch_all(&mut **transaction)
+    .await
+    .doing("finding periods that were issued ahead")
+}
+
+async fn take(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    steps: &[(&str, Option<Period>)],
+) -> Result<(), StoreError> {
+    let bounds = |bound: fn(Period) -> Timestamp| {
+        steps.iter().map(|(_, next)| optional(next.map(bound))).collect::<Vec<_>>()
+    };
+    sqlx::query(
+        "UPDATE subscriptions s SET next_period_start = step.next_start, next_period_end = step.next_end, updated_at = now(),
+             state = CASE WHEN step.next_start IS NULL THEN 'ended' ELSE s.state END
+         FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS step (subscription_id, next_start, next_end)
+         WHERE s.tenant = $1 AND s.subscription_id = step.subscription_id",
+    )
+    .bind(tenant)
+    .bind(steps.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(bounds(|next| next.start))
+    .bind(bounds(|next| next.end))
+    .execute(&mut **transaction)
+    .await
+    .doing("moving on to the next periods")?;
     Ok(())
 }
 

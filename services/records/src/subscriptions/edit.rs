@@ -19,8 +19,8 @@ use sqlx::{
 };
 
 use super::{
-    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState, find,
-    terms::{charged_by_invoice, charges},
+    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState,
+    charged::charged_by_invoice, find, plan_charges::PlanCharges,
 };
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
@@ -280,7 +280,8 @@ async fn check_terms(
     if let Some(unknown) = unknown_override(&plans, &custom.overrides) {
         return Err(unknown.into());
     }
-    let meters = charges(transaction, &versions, None).await?;
+    let wanted = versions.iter().map(|version| (version.plan_id.as_str(), version.version)).collect();
+    let meters = PlanCharges::read(transaction, &wanted).await?.of(&versions, None)?;
     let meter = |name: &str| {
         meters.iter().find(|(charge, _)| charge.meter.as_str() == name).map(|(_, meter)| &meter.spec)
     };

@@ -1,5 +1,7 @@
 //! Reading subscriptions.
 
+use std::collections::BTreeMap;
+
 use meridian_billing::{
     ids::SubscriptionId,
     period::{Anchor, Period},
@@ -73,6 +75,43 @@ pub(crate) async fn find(
     row.as_ref().map(read).transpose()
 }
 
+/// The rows of those that are there, by their ids.
+pub(crate) async fn rows(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    ids: &[&str],
+) -> Result<BTreeMap<String, PgRow>, StoreError> {
+    let rows = sqlx::query(select!("WHERE s.tenant = $1 AND s.subscription_id = ANY($2)"))
+        .bind(tenant)
+        .bind(ids)
+        .fetch_all(&mut **transaction)
+        .await
+        .doing("reading subscriptions")?;
+    by_id(rows)
+}
+
+/// Like [`rows`], and holds them until the transaction ends. Locked in the order of their ids, as everybody who locks several
+/// must do.
+pub(super) async fn rows_locked(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    ids: &[&str],
+) -> Result<BTreeMap<String, PgRow>, StoreError> {
+    let rows = sqlx::query(select!(
+        "WHERE s.tenant = $1 AND s.subscription_id = ANY($2) ORDER BY s.subscription_id FOR NO KEY UPDATE OF s"
+    ))
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(&mut **transaction)
+    .await
+    .doing("locking subscriptions")?;
+    by_id(rows)
+}
+
+fn by_id(rows: Vec<PgRow>) -> Result<BTreeMap<String, PgRow>, StoreError> {
+    rows.into_iter().map(|row| Ok((row.try_get("subscription_id").doing(DOING)?, row))).collect()
+}
+
 /// Like [`find`], and holds the row until the transaction ends.
 pub(super) async fn find_locked(
     transaction: &mut Transaction<'_, Postgres>,
@@ -117,7 +156,7 @@ pub(crate) async fn has_invoices(
         .doing("looking for invoices of a subscription")
 }
 
-pub(super) fn read(row: &PgRow) -> Result<Subscription, StoreError> {
+pub(crate) fn read(row: &PgRow) -> Result<Subscription, StoreError> {
     let next_start = instant::read_optional(row, "next_period_start").doing(DOING)?;
     let next_end = instant::read_optional(row, "next_period_end").doing(DOING)?;
     Ok(Subscription {

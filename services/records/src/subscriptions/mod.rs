@@ -5,26 +5,29 @@
 //! Whom a new version of a plan moves, and when, its update policy says (`meridian_billing::subscription::version_in_force`):
 //! mostly everybody from their next period on.
 //!
-//! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels, terms.rs says
-//! what a period costs by which rules, proposed.rs by those of a plan's version that is not there yet, due.rs finds what is to
-//! be billed and moves on.
+//! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels, read_terms.rs reads
+//! by which rules periods are billed (with charged.rs and plan_charges.rs) and terms.rs hands them to the engine, proposed.rs asks
+//! the same of a plan's version that is not there yet, due.rs finds what is to be billed and moves on.
 
+mod charged;
 mod course;
 mod due;
 mod edit;
 mod find;
 mod plan_book;
+mod plan_charges;
 mod proposed;
+mod read_terms;
 mod terms;
 
+pub(crate) use charged::charged_by_invoice;
 pub(crate) use course::Course;
-pub(crate) use due::advance;
+pub(crate) use due::{advance, advance_all};
 pub use edit::CancelAt;
 pub(crate) use edit::{cancel, insert, plan_named, store};
-pub(crate) use find::{find, has_invoices, kept_by_kubernetes};
+pub(crate) use find::{find, has_invoices, kept_by_kubernetes, read, rows};
 pub(crate) use plan_book::read_plan_version;
 pub use proposed::ProposedVersion;
-pub(crate) use terms::charged_by_invoice;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,10 @@
 //! Every plan that a subscription's terms name, with all its versions: what a period is billed by is looked up here, once the
 //! timeline has said which plan is in force when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use meridian_billing::{
@@ -18,8 +21,11 @@ const DOING: &str = "reading the versions of a plan";
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PlanBook {
-    plans: BTreeMap<PlanName, BookedPlan>,
+    plans: BTreeMap<PlanName, Arc<BookedPlan>>,
 }
+
+/// The plans that many subscriptions name, by their ids, each read once. What cannot be read is so for those who name it.
+pub(crate) struct PlanShelf(BTreeMap<String, Result<Arc<BookedPlan>, StoreError>>);
 
 /// A plan's versions in the order of their numbers, and the same as the rule of updates looks at them. There is at least one.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,13 +37,13 @@ struct BookedPlan {
 /// What decides a version's invoices: what it says, and which meter (`mtr_…`) each of its prices counts.
 type Bills = (PlanSpec, Vec<(String, String)>);
 
-impl PlanBook {
+impl PlanShelf {
     pub(super) async fn read(
         transaction: &mut Transaction<'_, Postgres>,
-        subscription: &Subscription,
+        subscriptions: impl Iterator<Item = &Subscription>,
     ) -> Result<Self, StoreError> {
-        let ids: BTreeMap<&PlanName, &String> = subscription.plan_ids().collect();
-        let wanted: BTreeSet<&str> = ids.values().map(|id| id.as_str()).collect();
+        let wanted: BTreeSet<&str> =
+            subscriptions.flat_map(Subscription::plan_ids).map(|(_, id)| id.as_str()).collect();
         let wanted: Vec<&str> = wanted.into_iter().collect();
         let rows = sqlx::query(
             "SELECT v.plan_id, p.name, v.version, v.spec, v.created_at FROM plan_versions v JOIN plans p USING (plan_id)
@@ -47,37 +53,52 @@ impl PlanBook {
         .fetch_all(&mut **transaction)
         .await
         .doing(DOING)?;
-        let all = rows.iter().map(read_plan_version).collect::<Result<Vec<_>, _>>()?;
-        let metered: Vec<(String, i32, String, String)> = sqlx::query_as(
+        let metered: Vec<CountedPrice> = sqlx::query_as(
             "SELECT plan_id, version, price, metric_id FROM plan_metrics WHERE plan_id = ANY($1) ORDER BY price",
         )
         .bind(&wanted)
         .fetch_all(&mut **transaction)
         .await
         .doing(DOING)?;
-        let meters = |of: &PlanVersion| {
-            let own = metered.iter().filter(|(id, version, ..)| (id, version) == (&of.plan_id, &of.version));
-            own.map(|(_, _, price, meter)| (price.clone(), meter.clone())).collect::<Vec<_>>()
-        };
-        let mut plans = BTreeMap::new();
-        for (name, id) in ids {
-            let versions: Vec<PlanVersion> =
-                all.iter().filter(|version| version.plan_id == *id).cloned().collect();
-            if versions.is_empty() {
-                return Err(StoreError::unreadable(DOING, format!("plan {id} has none")));
-            }
-            let made = versions.iter().map(|version| made(version, meters(version))).collect();
-            plans.insert(name.clone(), BookedPlan { versions, made });
+        let mut versions: BTreeMap<String, Vec<&PgRow>> = BTreeMap::new();
+        for row in &rows {
+            versions.entry(row.try_get("plan_id").doing(DOING)?).or_default().push(row);
         }
-        Ok(Self { plans })
+        let plans = versions.into_iter().map(|(id, rows)| (id, booked(&rows, &metered).map(Arc::new)));
+        Ok(Self(plans.collect()))
     }
 
+    /// The plans of one of the subscriptions that the shelf was read for.
+    pub(super) fn book(&self, subscription: &Subscription) -> Result<PlanBook, StoreError> {
+        let plan = |(name, id): (&PlanName, &String)| match self.0.get(id) {
+            Some(Ok(plan)) => Ok((name.clone(), plan.clone())),
+            Some(Err(error)) => Err(error.repeated()),
+            None => Err(StoreError::unreadable(DOING, format!("plan {id} has none"))),
+        };
+        Ok(PlanBook { plans: subscription.plan_ids().map(plan).collect::<Result<_, _>>()? })
+    }
+}
+
+/// A plan's id and version, one of its prices, and the meter that it counts.
+type CountedPrice = (String, i32, String, String);
+
+fn booked(rows: &[&PgRow], metered: &[CountedPrice]) -> Result<BookedPlan, StoreError> {
+    let versions = rows.iter().map(|row| read_plan_version(row)).collect::<Result<Vec<_>, _>>()?;
+    let meters = |of: &PlanVersion| {
+        let own = metered.iter().filter(|(id, version, ..)| (id, version) == (&of.plan_id, &of.version));
+        own.map(|(_, _, price, meter)| (price.clone(), meter.clone())).collect::<Vec<_>>()
+    };
+    let made = versions.iter().map(|version| made(version, meters(version))).collect();
+    Ok(BookedPlan { versions, made })
+}
+
+impl PlanBook {
     /// Adds a version that is not there yet, if the plan is in the book.
     pub(super) fn propose(&mut self, proposed: &ProposedVersion) {
-        let of_plan = |plan: &&mut BookedPlan| {
+        let of_plan = |plan: &&mut Arc<BookedPlan>| {
             plan.versions.iter().any(|version| version.plan_id == proposed.next.plan_id)
         };
-        let Some(plan) = self.plans.values_mut().find(of_plan) else { return };
+        let Some(plan) = self.plans.values_mut().find(of_plan).map(Arc::make_mut) else { return };
         let meters =
             proposed.charges.iter().map(|(charge, _)| (charge.price.to_string(), charge.meter_id.clone()));
         let mut meters: Vec<(String, String)> = meters.collect();

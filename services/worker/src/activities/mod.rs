@@ -1,6 +1,7 @@
 //! The steps of workflows, by the names that histories rely on. Each may run twice, at once or after a crash, and does then
 //! what it did before. This file names, counts and reports; what a step does stands in the files beside it.
 
+mod close_many;
 mod ledgers;
 mod pipeline;
 mod rating;
@@ -22,8 +23,8 @@ use crate::{
     metrics::{FailureLabel, Metrics, StepLabel},
     wire::{
         AdvancedPage, AggregatedUsage, AwaitPipeline, BilledThreshold, CheckPeriod, ClosablePeriod,
-        ClosedPeriod, DueCursor, DuePage, FindDue, IssueInvoice, LedgerPage, PeriodAsOf, PipelinePassed,
-        VerifiedPage, VerifyPage,
+        ClosedPeriod, ClosedPeriods, DueCursor, DuePage, FindDue, IssueInvoice, LedgerPage, PeriodAsOf,
+        PeriodsAsOf, PipelinePassed, VerifiedPage, VerifyPage,
     },
 };
 
@@ -96,6 +97,17 @@ impl BillingActivities {
         self.counted("issue-invoice", beating(&ctx, rating::issue_invoice(&self, invoice))).await
     }
 
+    /// Bills many due periods as of one cutoff, all of them together; says which of them have to go by themselves.
+    #[activity(name = "close-periods")]
+    pub async fn close_periods(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        periods: PeriodsAsOf,
+    ) -> Result<ClosedPeriods, ActivityError> {
+        let attempt = ctx.info().attempt;
+        self.counted("close-periods", beating(&ctx, close_many::close(&self, periods, attempt))).await
+    }
+
     /// Periods whose end and grace are over and that have no issued invoice, page by page.
     #[activity(name = "find-due-periods")]
     pub async fn find_due_periods(
@@ -148,6 +160,11 @@ impl BillingActivities {
 }
 
 impl BillingActivities {
+    /// What `close-periods` does on its first attempt, without a workflow: for whoever measures it.
+    pub async fn close_many(&self, periods: PeriodsAsOf) -> Result<ClosedPeriods, StepError> {
+        close_many::close(self, periods, 1).await
+    }
+
     /// Times a step and counts its failure.
     async fn counted<T>(
         &self,

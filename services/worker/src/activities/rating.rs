@@ -48,19 +48,9 @@ pub(super) async fn aggregate_usage(
 ) -> Result<AggregatedUsage, StepError> {
     let terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
     let stored_before = instant(asked.stored_before_us)?;
-    let metered = metered(with, &terms, asked.stored_before_us).await?;
-    let totals: Vec<_> = metered
-        .iter()
-        .map(|(meter, quantity, events)| meridian_records::AggregatedUsage {
-            customer_id: terms.customer.id.clone(),
-            meter_id: meter.id.clone(),
-            period_start: terms.period.start,
-            period_end: terms.period.end,
-            quantity: *quantity,
-            events: i64::try_from(*events).unwrap_or(i64::MAX),
-            stored_before,
-        })
-        .collect();
+    let keys = meter_keys(&terms);
+    let metered = with.usage.metered_usage(&keys, Some(asked.stored_before_us)).await?;
+    let totals = totals(&terms, metered, stored_before)?;
     scoped(with, asked.tenant).save_aggregated_usage(&totals).await?;
     Ok(AggregatedUsage { meters: totals.len() as u32, stored_before_us: asked.stored_before_us })
 }
@@ -71,16 +61,10 @@ pub(super) async fn rate_period(
 ) -> Result<ClosedPeriod, StepError> {
     let terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
     let usage = price_usage(with, &terms, asked.stored_before_us).await?;
-    let input = terms.invoice_input(usage, instant(asked.stored_before_us)?)?;
-    let computation = Computation::of(input)?;
-    let draft = InvoiceDraft::of(&computation, &terms);
+    let draft = draft(&terms, usage, instant(asked.stored_before_us)?)?;
     let saved = scoped(with, asked.tenant).save_invoice(&draft, &by("a billing period was closed")).await?;
     crash::point("rate-period/saved");
-    with.metrics.invoice(match saved.outcome {
-        SaveOutcome::Created => "created",
-        SaveOutcome::Refreshed => "refreshed",
-        SaveOutcome::Kept => "kept",
-    });
+    with.metrics.invoice(counted_as(saved.outcome));
     Ok(closed(saved.invoice))
 }
 
@@ -122,29 +106,60 @@ pub(super) async fn price_usage(
     Ok(with.usage.price_usage(&query).await?)
 }
 
-/// What each meter of the plan came to, zero included: all of them asked at once.
-async fn metered(
-    with: &BillingActivities,
+/// The draft of the period's invoice.
+pub(super) fn draft(
     terms: &PeriodTerms,
-    stored_before_us: i64,
-) -> Result<Vec<(MeterRow, Quantity, u64)>, StepError> {
-    // Several prices may count the same meter.
-    let meters: BTreeMap<MeterName, &MeterRow> =
-        terms.charges.iter().map(|(charge, meter)| (charge.meter.clone(), meter)).collect();
-    let key = |(name, meter): (&MeterName, &&MeterRow)| MeteredKey {
+    usage: Vec<PriceUsage>,
+    stored_before: Timestamp,
+) -> Result<InvoiceDraft, StepError> {
+    let input = terms.invoice_input(usage, stored_before)?;
+    Ok(InvoiceDraft::of(&Computation::of(input)?, terms))
+}
+
+pub(super) fn counted_as(outcome: SaveOutcome) -> &'static str {
+    match outcome {
+        SaveOutcome::Created => "created",
+        SaveOutcome::Refreshed => "refreshed",
+        SaveOutcome::Kept => "kept",
+    }
+}
+
+/// The meters of the plans, by name. Several prices may count the same one.
+fn meters(terms: &PeriodTerms) -> BTreeMap<&MeterName, &MeterRow> {
+    terms.charges.iter().map(|(charge, meter)| (&charge.meter, meter)).collect()
+}
+
+/// What to ask of each meter of the plans, so that all of them are asked at once.
+pub(super) fn meter_keys(terms: &PeriodTerms) -> Vec<MeteredKey> {
+    let key = |(name, meter): (&MeterName, &MeterRow)| MeteredKey {
         tenant: terms.subscription.tenant.to_string(),
         customer: terms.subscription.customer.to_string(),
         meter: name.to_string(),
         spec: meter.spec.clone(),
         period: terms.period,
     };
-    let keys: Vec<MeteredKey> = meters.iter().map(key).collect();
-    let metered = with.usage.metered_usage(&keys, Some(stored_before_us)).await?;
-    meters
+    meters(terms).into_iter().map(key).collect()
+}
+
+/// What each meter of the plans came to, zero included; `metered` answers [`meter_keys`].
+pub(super) fn totals(
+    terms: &PeriodTerms,
+    metered: Vec<MeteredUsage>,
+    stored_before: Timestamp,
+) -> Result<Vec<meridian_records::AggregatedUsage>, StepError> {
+    meters(terms)
         .into_values()
         .zip(metered)
         .map(|(meter, MeteredUsage { events, quantity })| {
-            Ok((meter.clone(), rateable(meter, quantity)?, events))
+            Ok(meridian_records::AggregatedUsage {
+                customer_id: terms.customer.id.clone(),
+                meter_id: meter.id.clone(),
+                period_start: terms.period.start,
+                period_end: terms.period.end,
+                quantity: rateable(meter, quantity)?,
+                events: i64::try_from(events).unwrap_or(i64::MAX),
+                stored_before,
+            })
         })
         .collect()
 }

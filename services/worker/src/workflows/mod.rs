@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod close;
+mod close_many;
 mod cycle;
 mod ledgers;
 mod thresholds;
@@ -23,6 +24,7 @@ use crate::wire::CycleReport;
 
 pub use aggregate::AggregateUsageWorkflow;
 pub use close::{CloseBillingPeriod, GenerateInvoice};
+pub use close_many::CloseBillingPeriods;
 pub use cycle::BillingCycle;
 pub use ledgers::AdvanceLedgers;
 pub use thresholds::{BillThreshold, BillThresholds};
@@ -54,16 +56,25 @@ fn count_started<T>(
     report: &mut CycleReport,
 ) -> WorkflowResult<()> {
     for started in started {
-        match started {
-            Ok(_) => report.started += 1,
-            Err(ChildWorkflowStartError::StartFailed {
-                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
-                ..
-            }) => report.under_way += 1,
-            Err(other) => return Err(other.into()),
+        if is_started(started)? {
+            report.started += 1;
+        } else {
+            report.under_way += 1;
         }
     }
     Ok(())
+}
+
+/// False: one of that id is under way.
+fn is_started<T>(started: Result<T, ChildWorkflowStartError>) -> WorkflowResult<bool> {
+    match started {
+        Ok(_) => Ok(true),
+        Err(ChildWorkflowStartError::StartFailed {
+            cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+            ..
+        }) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// A step that asks a store and answers at once. Stores come back, so it is tried until they do; what cannot come right by

@@ -2,6 +2,8 @@
 
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
+use meridian_worker::wire::DueCursor;
+
 use crate::world::World;
 
 /// Closes July with a worker that dies at this place and one that comes after it.
@@ -35,6 +37,29 @@ async fn a_worker_that_dies_after_saving_the_invoice_leaves_one_invoice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_after_issuing_the_invoice_leaves_one_number() {
     killed_at("issue-invoice/issued").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_after_issuing_many_invoices_leaves_one_of_each() {
+    let world = World::start().await;
+    world.use_calls(12_000).await;
+    for number in 0..3 {
+        world.subscribe(&format!("customer-{number}"), "starter").await;
+    }
+    let dying = world.worker(&[("MERIDIAN_CRASH_AT", "close-periods/issued")]);
+    let (report, died) = tokio::join!(world.sweep("sweep 1"), async {
+        let died = world.ended(dying).await;
+        world.worker(&[]);
+        died
+    });
+    assert_eq!((died.signal(), report.started), (Some(libc::SIGABRT), 4));
+    let due = DueCursor { period: world.subscription.next_period.expect("July"), ..world.due_august() };
+    world.closed_many(due).await;
+    let mut numbers: Vec<_> =
+        world.invoices().await.into_iter().filter_map(|invoice| invoice.number).collect();
+    numbers.sort();
+    assert_eq!(numbers, ["INV-000001", "INV-000002", "INV-000003", "INV-000004"]);
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

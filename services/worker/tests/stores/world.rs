@@ -13,14 +13,16 @@ use meridian_billing::{
     catalogue::{MeterSpec, PlanSpec, TenantSpec},
     decimal::Decimal,
     ids::{MeterName, PlanName, TenantId},
+    period::Period,
+    subscription::BillingAnchor,
 };
 use meridian_daemon::{Settings, TemporalSettings};
 use meridian_records::{
-    By, Invoice, Page, PostgresOptions, Records, Scope, Source, Subscription, TenantRecords, TenantRequest,
-    connect,
+    By, Invoice, NewCustomer, NewSubscription, Page, PostgresOptions, Records, Scope, Source, Subscription,
+    TenantRecords, TenantRequest, connect,
 };
 use meridian_usage_store::{ClickHouseOptions, StoredBatch, Token, UsageStore, rows::ProcessedEventRow};
-use meridian_worker::wire::ClosePeriod;
+use meridian_worker::wire::{ClosePeriod, DueCursor};
 use serde_json::json;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use temporalio_client::Client;
@@ -252,6 +254,35 @@ impl World {
             issue: true,
             on_demand: true,
         }
+    }
+
+    /// August, as a sweep finds it once July is issued.
+    pub fn due_august(&self) -> DueCursor {
+        let at = |text: &str| text.parse().expect("an instant");
+        let period = Period { start: at("2026-08-01T00:00:00Z"), end: at("2026-09-01T00:00:00Z") };
+        DueCursor { tenant: tenant(), subscription: self.subscription.id.clone(), period }
+    }
+
+    /// A customer of the tenant with a subscription to a plan, from 1 July 2026 on.
+    pub async fn subscribe(&self, key: &str, plan: &str) -> Subscription {
+        let new = NewCustomer {
+            key: key.parse().expect("a key"),
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            metadata: json!({}),
+        };
+        let tenant = self.tenant();
+        let customer = tenant.create_customer(&new, uuid::Uuid::now_v7(), &by()).await.expect("a customer");
+        let new = NewSubscription {
+            customer_id: customer.id,
+            plan: plan.parse().expect("a name"),
+            starts_at: self.subscription.starts_at,
+            ends_at: None,
+            anchor: BillingAnchor::Calendar,
+            time_zone: None,
+            terms: Default::default(),
+        };
+        tenant.create_subscription(&new, uuid::Uuid::now_v7(), &by()).await.expect("a subscription")
     }
 
     pub async fn invoices(&self) -> Vec<Invoice> {

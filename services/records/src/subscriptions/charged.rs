@@ -1,0 +1,111 @@
+//! What an invoice charged in advance, for the time after its own period.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use meridian_billing::{decimal::Amount, invoice::AdvanceCharge};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::BigDecimal};
+
+use super::Subscription;
+use crate::{StoreError, catalogue::parsed, error::Doing, instant::Instant};
+
+const DOING: &str = "reading what was charged in advance";
+
+/// The newest invoices whose periods end at given instants, with what they charged for the time after.
+pub(super) struct ChargedByInvoices {
+    /// By subscription and end of the period.
+    invoices: BTreeMap<(String, Timestamp), PgRow>,
+    /// By invoice.
+    charges: BTreeMap<String, Vec<PgRow>>,
+}
+
+impl ChargedByInvoices {
+    /// Of subscriptions, each by its id, and the instants at which the periods end.
+    pub async fn read(
+        transaction: &mut Transaction<'_, Postgres>,
+        tenant: &str,
+        ends: &[(&str, Timestamp)],
+    ) -> Result<Self, StoreError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT ON (i.subscription_id, i.period_end) i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued
+             FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::timestamptz[])) AS asked (subscription_id, period_end)
+             JOIN invoices i USING (subscription_id, period_end)
+             WHERE i.tenant = $1 AND i.part = 0 ORDER BY i.subscription_id, i.period_end, i.revision DESC",
+        )
+        .bind(tenant)
+        .bind(ends.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+        .bind(ends.iter().map(|(_, end)| Instant(*end)).collect::<Vec<_>>())
+        .fetch_all(&mut **transaction)
+        .await
+        .doing(DOING)?;
+        let mut invoices = BTreeMap::new();
+        let mut ids: Vec<String> = Vec::with_capacity(rows.len());
+        for row in rows {
+            ids.push(row.try_get("invoice_id").doing(DOING)?);
+            let subscription: String = row.try_get("subscription_id").doing(DOING)?;
+            let end = row.try_get::<Instant, _>("period_end").doing(DOING)?.0;
+            invoices.insert((subscription, end), row);
+        }
+        Ok(Self { invoices, charges: charges(transaction, tenant, &ids).await? })
+    }
+
+    /// What the invoice whose period ends at this instant charged for the time after it; None where there is no such invoice.
+    pub fn until(
+        &self,
+        subscription: &str,
+        period_end: Timestamp,
+    ) -> Result<Option<Vec<AdvanceCharge>>, StoreError> {
+        let Some(invoice) = self.invoices.get(&(subscription.to_owned(), period_end)) else {
+            return Ok(None);
+        };
+        match (invoice.try_get::<&str, _>("state").doing(DOING)?, invoice.try_get("reissued").doing(DOING)?) {
+            // Its next revision is still to come.
+            ("void", true) => return Ok(None),
+            ("void", false) => return Ok(Some(Vec::new())),
+            _ => {}
+        }
+        let invoice: &str = invoice.try_get("invoice_id").doing(DOING)?;
+        let charges = self.charges.get(invoice).map(Vec::as_slice).unwrap_or_default();
+        charges.iter().map(charge).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+async fn charges(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    invoices: &[String],
+) -> Result<BTreeMap<String, Vec<PgRow>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT l.invoice_id, coalesce(l.detail->>'plan', p.name) AS plan, l.price, sum(l.amount) AS amount
+         FROM invoice_line_items l JOIN invoices i USING (invoice_id) JOIN plans p USING (plan_id)
+         WHERE l.tenant = $1 AND l.invoice_id = ANY($2) AND l.period_start >= i.period_end
+           AND l.detail->>'role' IN ('flat', 'proration', 'discount')
+         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+    )
+    .bind(tenant)
+    .bind(invoices)
+    .fetch_all(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let mut charges: BTreeMap<String, Vec<PgRow>> = BTreeMap::new();
+    for row in rows {
+        charges.entry(row.try_get("invoice_id").doing(DOING)?).or_default().push(row);
+    }
+    Ok(charges)
+}
+
+fn charge(row: &PgRow) -> Result<AdvanceCharge, StoreError> {
+    let amount: BigDecimal = row.try_get("amount").doing(DOING)?;
+    let amount = Amount::from_bigdecimal(&amount).map_err(|error| StoreError::unreadable(DOING, error))?;
+    Ok(AdvanceCharge { plan: parsed(row, "plan")?, price: parsed(row, "price")?, amount })
+}
+
+/// See [`ChargedByInvoices::until`].
+pub(crate) async fn charged_by_invoice(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+    period_end: Timestamp,
+) -> Result<Option<Vec<AdvanceCharge>>, StoreError> {
+    let (tenant, id) = (subscription.tenant.as_str(), subscription.id.as_str());
+    ChargedByInvoices::read(transaction, tenant, &[(id, period_end)]).await?.until(id, period_end)
+}

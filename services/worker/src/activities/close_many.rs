@@ -1,0 +1,197 @@
+//! Many due periods billed together: their terms, usage, totals and invoices are each read or written in a number of questions
+//! that does not grow with them. What each one costs is rated as for one period alone (rating.rs).
+//!
+//! Again after a crash it finds what is issued and goes on with the rest. A period that cannot be billed is left out with its
+//! reason in the log; its own workflow will show it.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+use meridian_billing::{
+    catalogue::MeterSpec,
+    ids::{MeterName, TenantId},
+    invoice::{Metered, PriceUsage},
+};
+use meridian_records::{AggregatedUsage, InvoiceDraft, PeriodTerms, SaveOutcome};
+use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageQuery};
+
+use super::{BillingActivities, rating};
+use crate::{
+    crash,
+    failure::StepError,
+    wire::{ClosedPeriods, DueCursor, PeriodsAsOf},
+};
+
+/// So often a chunk is tried together. What keeps all of them from it may be one of them, so then each is tried by itself.
+const ATTEMPTS_TOGETHER_MAX: u32 = 10;
+
+pub(super) async fn close(
+    with: &BillingActivities,
+    asked: PeriodsAsOf,
+    attempt: u32,
+) -> Result<ClosedPeriods, StepError> {
+    let PeriodsAsOf { due, stored_before_us } = asked;
+    match together(with, &due, rating::instant(stored_before_us)?).await {
+        Ok(closed) => Ok(closed),
+        Err(error) if attempt < ATTEMPTS_TOGETHER_MAX => Err(error),
+        Err(error) => {
+            tracing::warn!(periods = due.len(), attempt, %error, "periods cannot be closed together");
+            Ok(ClosedPeriods { closed: 0, left: due })
+        }
+    }
+}
+
+async fn together(
+    with: &BillingActivities,
+    due: &[DueCursor],
+    stored_before: Timestamp,
+) -> Result<ClosedPeriods, StepError> {
+    let mut left = Vec::new();
+    let laid = laid_out(with, due, stored_before, &mut left).await?;
+    let rated = rated(with, laid, stored_before, &mut left).await?;
+    let mut closed = 0;
+    for (tenant, rated) in rated {
+        closed += issued(with, tenant, rated, &mut left).await?;
+        crash::point("close-periods/issued");
+    }
+    Ok(ClosedPeriods { closed, left })
+}
+
+/// A due period with its terms, and what they ask of usage.
+struct LaidOut {
+    due: DueCursor,
+    terms: PeriodTerms,
+    metered: Vec<Metered>,
+    meters: BTreeMap<MeterName, (MeterSpec, i32)>,
+}
+
+/// A due period with its invoice, to be saved.
+struct Rated {
+    due: DueCursor,
+    totals: Vec<AggregatedUsage>,
+    draft: InvoiceDraft,
+}
+
+/// Terms are read tenant by tenant: each in its own scope.
+async fn laid_out(
+    with: &BillingActivities,
+    due: &[DueCursor],
+    stored_before: Timestamp,
+    left: &mut Vec<DueCursor>,
+) -> Result<Vec<LaidOut>, StepError> {
+    let mut by_tenant: BTreeMap<&TenantId, Vec<&DueCursor>> = BTreeMap::new();
+    for due in due {
+        by_tenant.entry(&due.tenant).or_default().push(due);
+    }
+    let mut laid = Vec::with_capacity(due.len());
+    for (tenant, due) in by_tenant {
+        let periods: Vec<_> = due.iter().map(|due| (due.subscription.clone(), due.period.start)).collect();
+        let terms = rating::scoped(with, tenant.clone()).period_terms_of(&periods).await?;
+        for (due, terms) in due.into_iter().zip(terms) {
+            let of = terms.map_err(StepError::from).and_then(|terms| lay_out(due, terms, stored_before));
+            laid.extend(or_left(due, of, left));
+        }
+    }
+    Ok(laid)
+}
+
+fn lay_out(due: &DueCursor, terms: PeriodTerms, stored_before: Timestamp) -> Result<LaidOut, StepError> {
+    if stored_before < terms.period.end {
+        let error = anyhow!("the period ends at {}: it cannot be closed before", terms.period.end);
+        return Err(StepError::permanent("PeriodNotOver", error));
+    }
+    Ok(LaidOut { due: due.clone(), metered: terms.metered()?, meters: terms.meters(), terms })
+}
+
+/// Usage and totals of all of them, whatever their tenants; then what each one costs.
+async fn rated(
+    with: &BillingActivities,
+    laid: Vec<LaidOut>,
+    stored_before: Timestamp,
+    left: &mut Vec<DueCursor>,
+) -> Result<BTreeMap<TenantId, Vec<Rated>>, StepError> {
+    let cutoff = Some(stored_before.as_microsecond());
+    let queries: Vec<PriceUsageQuery<'_>> = laid.iter().map(|laid| laid.query(cutoff)).collect();
+    let usage = with.usage.price_usage_of(&queries).await?;
+    let keys: Vec<Vec<MeteredKey>> = laid.iter().map(|laid| rating::meter_keys(&laid.terms)).collect();
+    let mut metered = with.usage.metered_usage_each(&keys.concat(), cutoff).await?.into_iter();
+    let mut rated: BTreeMap<TenantId, Vec<Rated>> = BTreeMap::new();
+    for ((laid, usage), keys) in laid.iter().zip(usage).zip(&keys) {
+        // Taken first, so that the next one finds its own, whatever becomes of this one.
+        let metered: Vec<_> = metered.by_ref().take(keys.len()).collect();
+        let metered = metered.into_iter().collect::<Result<Vec<_>, _>>().map_err(StepError::from);
+        let of = metered.and_then(|metered| rate(laid, usage?, metered, stored_before));
+        if let Some(of) = or_left(&laid.due, of, left) {
+            rated.entry(laid.due.tenant.clone()).or_default().push(of);
+        }
+    }
+    Ok(rated)
+}
+
+impl LaidOut {
+    fn query(&self, stored_before_us: Option<i64>) -> PriceUsageQuery<'_> {
+        PriceUsageQuery {
+            tenant: self.terms.subscription.tenant.as_str(),
+            customer: self.terms.subscription.customer.as_str(),
+            time_zone: &self.terms.subscription.time_zone,
+            metered: &self.metered,
+            meters: &self.meters,
+            stored_before_us,
+        }
+    }
+}
+
+fn rate(
+    laid: &LaidOut,
+    usage: Vec<PriceUsage>,
+    metered: Vec<MeteredUsage>,
+    stored_before: Timestamp,
+) -> Result<Rated, StepError> {
+    Ok(Rated {
+        due: laid.due.clone(),
+        totals: rating::totals(&laid.terms, metered, stored_before)?,
+        draft: rating::draft(&laid.terms, usage, stored_before)?,
+    })
+}
+
+/// How many of the tenant's periods are closed now.
+async fn issued(
+    with: &BillingActivities,
+    tenant: TenantId,
+    rated: Vec<Rated>,
+    left: &mut Vec<DueCursor>,
+) -> Result<u64, StepError> {
+    let (mut due, mut totals, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
+    for rated in rated {
+        due.push(rated.due);
+        totals.extend(rated.totals);
+        drafts.push(rated.draft);
+    }
+    let records = rating::scoped(with, tenant);
+    records.save_aggregated_usage(&totals).await?;
+    let by = rating::by("billing periods were closed");
+    let answers = records.save_and_issue(&drafts, Timestamp::now(), &by).await?;
+    let mut closed = 0;
+    for (due, answer) in due.iter().zip(answers) {
+        let Some(issued) = or_left(due, answer.map_err(StepError::from), left) else { continue };
+        closed += 1;
+        with.metrics.invoice(rating::counted_as(issued.outcome));
+        if issued.outcome != SaveOutcome::Kept {
+            with.metrics.invoice("issued");
+        }
+    }
+    Ok(closed)
+}
+
+/// One that cannot be billed here is left to itself.
+fn or_left<T>(due: &DueCursor, result: Result<T, StepError>, left: &mut Vec<DueCursor>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            let DueCursor { tenant, subscription, period } = due;
+            let (start, code) = (period.start, error.code());
+            tracing::warn!(%tenant, %subscription, %start, code, %error, "a period is closed by itself");
+            left.push(due.clone());
+        })
+        .ok()
+}
