@@ -7,6 +7,8 @@
 //! Credits are facts, not computed here: a ledger decides once which grant pays what ([`burnable`] is what it is asked to
 //! pay), and the invoice is computed with its answer, now and whenever it is computed again.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ComputedInvoice, InvoiceError, InvoiceInput, Line, LineRole, PriceLines};
@@ -112,40 +114,56 @@ fn left(charged: &Charged) -> Result<Amount, Overflow> {
 /// What each price comes to, in the order of the lines.
 fn charged(lines: &PriceLines) -> Result<Vec<Charged>, InvoiceError> {
     let PriceLines { currency, lines, of_plans } = lines;
-    let mut all: Vec<Charged> = Vec::new();
+    let mut sums = Sums::default();
     let mut capped = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some(plan) = &line.plan else { continue };
         if line.role == LineRole::Maximum && of_plans.contains(&index) {
             capped.push((plan, line));
         } else {
-            add(&mut all, plan, line)?;
+            sums.add(plan, line)?;
         }
     }
     for (plan, line) in capped {
-        if all.iter().any(|charged| charged.plan == *plan && charged.net > Amount::ZERO) {
-            spread(*currency, &mut all, plan, line.amount)?;
+        if sums.charged.iter().any(|charged| charged.plan == *plan && charged.net > Amount::ZERO) {
+            spread(*currency, &mut sums.charged, plan, line.amount)?;
         } else {
             // All that it is taken off was on earlier invoices.
-            add(&mut all, plan, line)?;
+            sums.add(plan, line)?;
         }
     }
-    Ok(all)
+    Ok(sums.charged)
 }
 
-fn add(all: &mut Vec<Charged>, plan: &PlanName, line: &Line) -> Result<(), InvoiceError> {
-    match all.iter_mut().find(|known| known.plan == *plan && known.price == line.price) {
-        Some(known) => known.net = known.net.checked_add(line.amount)?,
-        None => all.push(Charged {
-            plan: plan.clone(),
-            price: line.price.clone(),
-            net: line.amount,
-            discounts: Amount::ZERO,
-            credits: Amount::ZERO,
-            tax: Amount::ZERO,
-        }),
+/// What each price comes to so far.
+#[derive(Default)]
+struct Sums<'a> {
+    charged: Vec<Charged>,
+    /// Where each is.
+    places: BTreeMap<(&'a PlanName, &'a PriceName), usize>,
+}
+
+impl<'a> Sums<'a> {
+    fn add(&mut self, plan: &'a PlanName, line: &'a Line) -> Result<(), InvoiceError> {
+        match self.places.get(&(plan, &line.price)) {
+            Some(place) => {
+                let known = &mut self.charged[*place];
+                known.net = known.net.checked_add(line.amount)?;
+            }
+            None => {
+                self.places.insert((plan, &line.price), self.charged.len());
+                self.charged.push(Charged {
+                    plan: plan.clone(),
+                    price: line.price.clone(),
+                    net: line.amount,
+                    discounts: Amount::ZERO,
+                    credits: Amount::ZERO,
+                    tax: Amount::ZERO,
+                });
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Takes a plan's maximum off its prices, by the weight of each.

@@ -3,6 +3,8 @@
 //! Usage of one price is priced once for all the time in which the price held unchanged, so that a change of seats or of an
 //! add-on in the middle of a month does not begin the tiers of the others anew.
 
+use std::collections::BTreeMap;
+
 use super::input::{BilledSegment, InvoiceInput, PlanTerms};
 use crate::{
     catalogue::{NameRef, PriceSpec, SpecError, SpecErrorCode},
@@ -64,6 +66,8 @@ pub fn metered(segments: &[BilledSegment]) -> Result<Vec<Metered>, SpecError> {
 /// All charges of the period, in the order of the plans and their prices.
 pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, SpecError> {
     let mut charges: Vec<Charge<'_>> = Vec::new();
+    // By plan and name: mostly one, more where a version of the plan changed the price within the period.
+    let mut known: BTreeMap<(&PlanName, &str), Vec<usize>> = BTreeMap::new();
     for BilledSegment { period, terms, share, state } in segments {
         match state {
             SegmentState::Paused => continue,
@@ -75,11 +79,13 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
                 let taken = terms.quantities.get(&name).copied().unwrap_or(Quantity::ONE);
                 let quantity = times(plan, taken)?;
                 let part = Part { period: *period, quantity, share: *share };
-                let known =
-                    charges.iter_mut().find(|charge| *charge.plan == plan.name && *charge.price == *price);
-                match known {
-                    Some(charge) => charge.add(part).map_err(too_large)?,
-                    None => charges.push(Charge { plan: &plan.name, name, price, parts: vec![part] }),
+                let named = known.entry((&plan.name, &price.name)).or_default();
+                match named.iter().copied().find(|index| *charges[*index].price == *price) {
+                    Some(index) => charges[index].add(part).map_err(too_large)?,
+                    None => {
+                        named.push(charges.len());
+                        charges.push(Charge { plan: &plan.name, name, price, parts: vec![part] });
+                    }
                 }
             }
         }
