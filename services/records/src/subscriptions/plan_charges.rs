@@ -15,7 +15,9 @@ use crate::{
 const DOING: &str = "reading the charges of plans";
 
 /// The charges of versions of plans, each read once for all subscriptions that have it.
-pub(super) struct PlanCharges(BTreeMap<(String, i32), Result<Vec<(Charge, MeterRow)>, StoreError>>);
+pub(super) struct PlanCharges(BTreeMap<(String, i32), ChargesOfPlan>);
+
+type ChargesOfPlan = Result<Vec<(Charge, MeterRow)>, StoreError>;
 
 impl PlanCharges {
     pub async fn read(
