@@ -74,11 +74,8 @@ pub(crate) async fn get(
 ) -> Result<Json<Usage>, Problem> {
     let window = query.window.as_deref().map(str::parse::<Window>).transpose();
     let window = window.map_err(|detail| Problem::parameter("window", detail))?;
-    if query.end <= query.start {
-        return Err(Problem::parameter("end", "must be after start"));
-    }
+    let period = range(query.start, query.end)?;
     let (meter, customer) = known(&app, &caller, &query.meter, &query.customer).await?;
-    let period = Period { start: query.start, end: query.end };
     let total = total(app.usage(), caller.scope.tenant(), customer.as_str(), &meter, period).await?;
     let points = match window {
         Some(window) => points(&app, &caller, &meter, &customer, period, window).await?,
@@ -95,6 +92,14 @@ pub(crate) async fn get(
         end: shown::instant(period.end),
         points,
     }))
+}
+
+/// [start, end), which must not be empty.
+pub(super) fn range(start: Timestamp, end: Timestamp) -> Result<Period, Problem> {
+    if end <= start {
+        return Err(Problem::parameter("end", "must be after start"));
+    }
+    Ok(Period { start, end })
 }
 
 /// A name that this tenant does not have is not found; it never becomes a wider question.

@@ -2,12 +2,14 @@
 
 use axum::{Json, extract::State};
 use jiff::{SignedDuration, Timestamp};
-use meridian_billing::period::Period;
 use meridian_usage_store::{MeteredUsage, UsageProofError, UsageProofQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{shown, usage::known};
+use super::{
+    shown,
+    usage::{known, range},
+};
 use crate::{app::App, auth::Caller, extract::Parameters, problem::Problem, usage::untold};
 
 /// What was stored earlier than this before now is stored whole: a batch writes its tables one after the other, and its last
@@ -66,16 +68,14 @@ pub(crate) async fn get(
     caller: Caller,
     Parameters(query): Parameters<ProofQuery>,
 ) -> Result<Json<UsageProof>, Problem> {
-    if query.end <= query.start {
-        return Err(Problem::parameter("end", "must be after start"));
-    }
+    let period = range(query.start, query.end)?;
     let (meter, customer) = known(&app, &caller, &query.meter, &query.customer).await?;
     let stored_before = Timestamp::now() - SETTLED_AFTER;
     let question = UsageProofQuery {
         meter: meter.name.to_string(),
         spec: meter.spec,
         customer,
-        period: Period { start: query.start, end: query.end },
+        period,
         stored_before_us: Some(stored_before.as_microsecond()),
     };
     let proof = app.usage().prove_usage(&caller.usage_scope(), &question).await.map_err(no_proof)?;

@@ -18,6 +18,20 @@ use crate::{
     scope::begin_for_every_tenant,
 };
 
+/// A page of next periods under this condition, earliest end first, behind the last one seen.
+macro_rules! next_periods {
+    ($condition:literal) => {
+        concat!(
+            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
+             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
+             WHERE ",
+            $condition,
+            " AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
+             ORDER BY s.next_period_end, s.subscription_id LIMIT $4"
+        )
+    };
+}
+
 impl Records {
     /// Periods that ended at least `grace` before `now`, of subscriptions that are at least as old as the grace (a tenant
     /// that is made today with a start in the past has that long to send its past usage). Earliest end first; `after` goes
@@ -33,23 +47,8 @@ impl Records {
     ) -> Result<Vec<DuePeriod>, StoreError> {
         const DOING: &str = "finding due periods";
         let latest = now.checked_sub(grace).map_err(|error| StoreError::unreadable(DOING, error))?;
-        let mut transaction = begin_for_every_tenant(&self.pool).await?;
-        let rows = sqlx::query(
-            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
-             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
-             WHERE s.next_period_end <= $1 AND s.created_at <= $1
-               AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
-             ORDER BY s.next_period_end, s.subscription_id LIMIT $4",
-        )
-        .bind(Instant(latest))
-        .bind(optional(after.map(|due| due.period.end)))
-        .bind(after.map_or("", |due| due.subscription.as_str()))
-        .bind(i64::from(limit))
-        .fetch_all(&mut *transaction)
-        .await
-        .doing(DOING)?;
-        transaction.commit().await.doing(DOING)?;
-        rows.iter().map(due_period).collect()
+        let query = next_periods!("s.next_period_end <= $1 AND s.created_at <= $1");
+        self.next_periods(DOING, query, latest, after, limit).await
     }
 
     /// Periods that are running, of subscriptions with thresholds, in the order of [`Records::due_periods`]. A subscription whose
@@ -61,21 +60,30 @@ impl Records {
         limit: u32,
     ) -> Result<Vec<DuePeriod>, StoreError> {
         const DOING: &str = "finding running periods with thresholds";
+        let query =
+            next_periods!("s.terms ? 'thresholds' AND s.next_period_start <= $1 AND s.next_period_end > $1");
+        self.next_periods(DOING, query, now, after, limit).await
+    }
+
+    /// A page of subscriptions' next periods; `query` is of [`next_periods!`] and says which as of `at`.
+    async fn next_periods(
+        &self,
+        doing: &'static str,
+        query: &'static str,
+        at: Timestamp,
+        after: Option<&DuePeriod>,
+        limit: u32,
+    ) -> Result<Vec<DuePeriod>, StoreError> {
         let mut transaction = begin_for_every_tenant(&self.pool).await?;
-        let rows = sqlx::query(
-            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
-             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
-             WHERE s.terms ? 'thresholds' AND s.next_period_start <= $1 AND s.next_period_end > $1
-               AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
-             ORDER BY s.next_period_end, s.subscription_id LIMIT $4",
-        )
-        .bind(Instant(now))
-        .bind(optional(after.map(|due| due.period.end)))
-        .bind(after.map_or("", |due| due.subscription.as_str()))
-        .bind(i64::from(limit))
-        .fetch_all(&mut *transaction)
-        .await
-        .doing(DOING)?;
+        let rows = sqlx::query(query)
+            .bind(Instant(at))
+            .bind(optional(after.map(|due| due.period.end)))
+            .bind(after.map_or("", |due| due.subscription.as_str()))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *transaction)
+            .await
+            .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
         rows.iter().map(due_period).collect()
     }
 }
