@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::reference::LocalRef;
 
-/// A Meter turns usage events into quantities. What would change the quantities of past usage cannot be changed:
+/// A Meter turns usage events into quantities, those that came before it as well. What would change the quantities of past usage cannot be changed:
 /// make another Meter and move the plans to it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "billing.meridian.dev",
     version = "v1alpha1",
     kind = "Meter",
-    doc = "A Meter turns usage events into quantities: which events count, and how. What would change the quantities of past usage cannot be changed.",
+    doc = "A Meter turns usage events into quantities: which events count, and how. Events that came before the meter count as well. What would change the quantities of past usage cannot be changed.",
     plural = "meters",
     shortname = "mtr",
     category = "meridian",

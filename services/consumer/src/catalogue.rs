@@ -66,6 +66,16 @@ impl Meters {
         Self { all, hash, shared, by_tenant }
     }
 
+    /// In the order of their ids.
+    pub fn all(&self) -> &[Meter] {
+        &self.all
+    }
+
+    pub fn by_id(&self, id: &str) -> Option<&Meter> {
+        let index = self.all.binary_search_by(|meter| meter.id.as_str().cmp(id)).ok()?;
+        Some(&self.all[index])
+    }
+
     /// The meters that count events of a type for a tenant, in the order of their ids.
     pub fn counting(&self, tenant: &str, event_type: &str) -> Vec<&Meter> {
         let holds = self.by_tenant.get(tenant).unwrap_or(&self.shared);

@@ -12,7 +12,9 @@
 use std::collections::HashMap;
 
 use meridian_billing::{event::UsageEvent, meter::quantity_of};
-use meridian_usage_store::rows::{ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow};
+use meridian_usage_store::rows::{
+    BackfillRow, ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow,
+};
 
 use crate::catalogue::{Meter, Meters, Subscriptions};
 
@@ -66,6 +68,13 @@ pub mod reason {
     pub const MALFORMED: &str = "malformed";
     pub const UNKNOWN_METER: &str = "unknown_meter";
     pub const TIME_OUT_OF_RANGE: &str = "time-out-of-range";
+    /// What was stored of it is not what came: only a meter's past can meet such an event.
+    pub const ALTERED: &str = "altered";
+
+    /// No meter could ever decide otherwise.
+    pub fn is_final(reason: &str) -> bool {
+        matches!(reason, MALFORMED | TIME_OUT_OF_RANGE | ALTERED)
+    }
 }
 
 /// Times that every table can hold: 1970 up to 2100, in microseconds.
@@ -80,6 +89,8 @@ pub struct Decision {
     pub conflicts: Vec<ConflictRow>,
     /// Only when quarantined rows are decided again (`release`).
     pub releases: Vec<ReleaseRow>,
+    /// Only when meters are begun or their past is counted (`backfill`).
+    pub backfills: Vec<BackfillRow>,
     pub marks: Vec<(u128, Known)>,
     pub duplicates: u64,
 }
@@ -270,7 +281,13 @@ fn malformed(offset: i64, unreadable: Unreadable) -> QuarantinedRow {
     }
 }
 
-fn quarantined(event: &UsageEvent, offset: i64, reason: &str, detail: String, meter: &str) -> QuarantinedRow {
+pub(crate) fn quarantined(
+    event: &UsageEvent,
+    offset: i64,
+    reason: &str,
+    detail: String,
+    meter: &str,
+) -> QuarantinedRow {
     QuarantinedRow {
         tenant: event.tenant.to_string(),
         reason: reason.to_owned(),

@@ -3,7 +3,7 @@
 //! 0. *Decide.* Nothing is written yet. A crash costs nothing.
 //! 1. *Intent*: the range, the instant of storing and the meters' hash are committed to Kafka at the batch's own beginning.
 //!    A crash: the successor reads the intent, makes the same batch, goes on at 2. Costs reading the range again.
-//! 2. *Insert*: quarantine, conflicts, processed (with its roll-up), releases, raw, each with its token. A crash between two of
+//! 2. *Insert*: quarantine, conflicts, processed (with its roll-up), releases, backfills, raw, each with its token. A crash between two of
 //!    them, or with a reply lost: the successor inserts all of them again; ClickHouse drops what it has. Costs the same.
 //! 3. *Mark* the ids in the dedupe index. A crash: the marks are at the batch's own offsets, so the batch made again finds its
 //!    own marks and takes them for what they are. Marking before 2 would lose events: the id known, the row nowhere.
@@ -67,6 +67,7 @@ pub struct Counts {
     pub conflicts: u64,
     pub quarantined: Vec<String>,
     pub released: u64,
+    pub backfilled: u64,
 }
 
 /// Encodes what was decided, under the token of the intent's work.
@@ -76,6 +77,9 @@ pub fn prepare(topic: &str, partition: i32, begin: i64, intent: Intent, decision
             (Token::of_records(topic, partition, begin, *last, intent.stored_at_us), last + 1)
         }
         Work::Release { .. } => (Token::of_release(topic, partition, intent.stored_at_us), begin),
+        Work::Begin | Work::Backfill { .. } => {
+            (Token::of_backfill(topic, partition, intent.stored_at_us), begin)
+        }
     };
     let counts = Counts {
         records: 0,
@@ -83,6 +87,7 @@ pub fn prepare(topic: &str, partition: i32, begin: i64, intent: Intent, decision
         conflicts: decision.conflicts.len() as u64,
         quarantined: decision.quarantined.iter().map(|row| row.reason.clone()).collect(),
         released: decision.releases.len() as u64,
+        backfilled: if decision.backfills.is_empty() { 0 } else { decision.processed.len() as u64 },
     };
     let batch = StoredBatch {
         token,
@@ -91,6 +96,7 @@ pub fn prepare(topic: &str, partition: i32, begin: i64, intent: Intent, decision
         quarantined: decision.quarantined,
         conflicts: decision.conflicts,
         releases: decision.releases,
+        backfills: decision.backfills,
     };
     Prepared { intent, begin, end, inserts: batch.encode(), marks: decision.marks, counts }
 }
@@ -203,11 +209,12 @@ impl Worker {
     }
 
     fn tell(&self, counts: &Counts, inserts: &[EncodedInsert]) {
-        let Counts { records, duplicates, conflicts, quarantined, released } = counts;
+        let Counts { records, duplicates, conflicts, quarantined, released, backfilled } = counts;
         self.metrics.records.inc_by(*records);
         self.metrics.duplicates.inc_by(*duplicates);
         self.metrics.conflicts.inc_by(*conflicts);
         self.metrics.released.inc_by(*released);
+        self.metrics.backfilled.inc_by(*backfilled);
         for reason in quarantined {
             self.metrics.quarantined.get_or_create(&ReasonLabel { reason: reason.clone() }).inc();
         }

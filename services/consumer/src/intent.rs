@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use meridian_usage_store::rows::RawPlace;
+
 /// The longest metadata that we write. A meter's name is at most 63 bytes, so that none comes near Kafka's limit.
 pub const INTENT_BYTES_MAX: usize = 512;
 
@@ -26,6 +28,10 @@ pub enum Work {
     Records { last: i64 },
     /// The quarantined rows after one place to another, inclusive; the committed offset stays.
     Release { after: Place, through: Place },
+    /// The meters that the partition's batches did not count yet are counted from now on; the committed offset stays.
+    Begin,
+    /// A meter's past: the raw events after one place to another, inclusive, or all that are left.
+    Backfill { meter_id: String, after: RawPlace, through: Option<RawPlace> },
 }
 
 /// A place in a partition's quarantine: rows are ordered by it.
@@ -49,6 +55,11 @@ impl fmt::Display for Intent {
         match &self.work {
             Work::Records { last } => write!(f, "records {last}"),
             Work::Release { after, through } => write!(f, "release {after} {through}"),
+            Work::Begin => write!(f, "begin"),
+            Work::Backfill { meter_id, after, through } => {
+                let through = through.as_ref().map_or_else(|| END.to_owned(), raw_place_text);
+                write!(f, "backfill {meter_id} {} {through}", raw_place_text(after))
+            }
         }
     }
 }
@@ -57,6 +68,13 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.stored_at_us, self.offset, self.meter)
     }
+}
+
+/// Where no place is named: to the last one.
+const END: &str = "end";
+
+fn raw_place_text(place: &RawPlace) -> String {
+    format!("{}/{}/{:032x}", place.tenant, place.time_us, place.identity)
 }
 
 impl Intent {
@@ -81,6 +99,15 @@ fn parse(metadata: &str) -> Option<Intent> {
     let work = match words.next()? {
         "records" => Work::Records { last: words.next()?.parse().ok()? },
         "release" => Work::Release { after: place(words.next()?)?, through: place(words.next()?)? },
+        "begin" => Work::Begin,
+        "backfill" => Work::Backfill {
+            meter_id: words.next()?.to_owned(),
+            after: raw_place(words.next()?)?,
+            through: match words.next()? {
+                END => None,
+                place => Some(raw_place(place)?),
+            },
+        },
         _ => return None,
     };
     words.next().is_none().then_some(Intent { stored_at_us, meters, work })
@@ -92,6 +119,15 @@ fn place(text: &str) -> Option<Place> {
         stored_at_us: parts.next()?.parse().ok()?,
         offset: parts.next()?.parse().ok()?,
         meter: parts.next()?.to_owned(),
+    })
+}
+
+fn raw_place(text: &str) -> Option<RawPlace> {
+    let mut parts = text.splitn(3, '/');
+    Some(RawPlace {
+        tenant: parts.next()?.to_owned(),
+        time_us: parts.next()?.parse().ok()?,
+        identity: u128::from_str_radix(parts.next()?, 16).ok()?,
     })
 }
 
@@ -109,10 +145,21 @@ mod tests {
         })
     }
 
+    fn raw_places() -> impl Strategy<Value = RawPlace> {
+        ("[a-z0-9-]{0,63}", any::<i64>(), any::<u128>()).prop_map(|(tenant, time_us, identity)| RawPlace {
+            tenant,
+            time_us,
+            identity,
+        })
+    }
+
     fn intents() -> impl Strategy<Value = Intent> {
         let work = prop_oneof![
             any::<i64>().prop_map(|last| Work::Records { last }),
             (places(), places()).prop_map(|(after, through)| Work::Release { after, through }),
+            Just(Work::Begin),
+            ("mtr_[0-9a-z]{26}", raw_places(), prop::option::of(raw_places()))
+                .prop_map(|(meter_id, after, through)| Work::Backfill { meter_id, after, through }),
         ];
         (any::<i64>(), "[0-9a-f]{32}", work).prop_map(|(stored_at_us, meters, work)| Intent {
             stored_at_us,

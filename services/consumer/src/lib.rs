@@ -9,7 +9,8 @@
 //! `flush` carries a batch out in four numbered steps, with what a crash costs beside each. `intent` is what a batch leaves in
 //! Kafka before it begins, so that whoever comes next makes the very same batch. `dedupe` is the index of known ids.
 //! `partition` is the life of one assigned partition: preparing (`prepare`), live, gone. `kafka` is the one thread that polls, commits
-//! and is told of rebalances. `catalogue` holds the meters, `release` decides quarantined events again, `progress` says how far
+//! and is told of rebalances. `catalogue` holds the meters, `settle` brings what is stored up to
+//! a new catalogue: `release` decides quarantined events again, `backfill` counts a new meter's past. `progress` says how far
 //! we are, `pace` when a batch is due.
 //!
 //! # Why every event counts once
@@ -26,6 +27,7 @@
 //! 6. Offsets are only positions. Whether an event is new is decided by its id, so offsets that were reset, or a topic that
 //!    was made anew, count nothing twice and skip nothing.
 
+mod backfill;
 mod buffer;
 mod catalogue;
 pub mod config;
@@ -42,3 +44,4 @@ mod prepare;
 mod progress;
 mod release;
 pub mod run;
+mod settle;

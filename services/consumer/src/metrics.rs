@@ -44,6 +44,7 @@ pub struct Metrics {
     pub conflicts: Counter,
     pub quarantined: Family<ReasonLabel, Counter>,
     pub released: Counter,
+    pub backfilled: Counter,
     pub buffered_bytes: Gauge,
     pub paused_partitions: Gauge,
     pub assigned_partitions: Gauge,
@@ -64,6 +65,7 @@ impl Metrics {
             conflicts: Counter::default(),
             quarantined: Family::default(),
             released: Counter::default(),
+            backfilled: Counter::default(),
             buffered_bytes: Gauge::default(),
             paused_partitions: Gauge::default(),
             assigned_partitions: Gauge::default(),
@@ -112,6 +114,11 @@ impl Metrics {
             "consumer_released",
             "Quarantined events that were processed later",
             m.released.clone(),
+        );
+        registry.register(
+            "consumer_backfilled",
+            "Events of before a meter that were counted for it",
+            m.backfilled.clone(),
         );
         registry.register("consumer_buffered_bytes", "Values waiting in memory", m.buffered_bytes.clone());
         registry.register(

@@ -2,7 +2,7 @@
 //!
 //! - *Preparing*: read the position and the intent, learn what is stored, bring the dedupe index up to it, and finish the batch
 //!   that somebody began and did not end. Nothing is decided before all of that is known.
-//! - *Live*: batches in the partition's rhythm; between them, quarantined events that a new catalogue can decide.
+//! - *Live*: batches in the partition's rhythm; between them, what is stored is brought up to a new catalogue (`settle`).
 //! - *Gone*: revoked, lost, or draining. Whatever was under way is dropped where it stands: its intent is in Kafka, and
 //!   the next owner finishes it. After a revocation nothing is begun, whatever state it was in.
 
@@ -15,7 +15,7 @@ use std::{
 
 use meridian_daemon::HealthFlag;
 use meridian_records::Records;
-use meridian_usage_store::UsageStore;
+use meridian_usage_store::{Backfill, UsageStore};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -62,10 +62,18 @@ pub struct Worker {
     /// The latest instant under which a batch of this partition was stored, or which was reported as processed.
     pub(crate) stored_floor_us: i64,
     pace: Pace,
-    /// Hash of the meters by which the quarantine was looked through.
-    pub(crate) swept: Option<String>,
-    /// A look through the quarantine that is under way: by which meters, and how far.
-    pub(crate) sweeping: Option<(String, Place)>,
+    /// Hash of the meters that what is stored was brought up to.
+    pub(crate) settled: Option<String>,
+    pub(crate) sweeping: Option<Sweep>,
+    /// The meters that this partition's batches count, by their ids.
+    pub(crate) backfills: HashMap<String, Backfill>,
+}
+
+/// A look through the quarantine: by which meters, and how far; `None` is all of it.
+pub(crate) struct Sweep {
+    /// Their hash.
+    pub meters: String,
+    pub through: Option<Place>,
 }
 
 impl std::ops::Deref for Worker {
@@ -85,8 +93,9 @@ impl Worker {
             position: None,
             stored_floor_us: 0,
             pace: Pace::default(),
-            swept: None,
+            settled: None,
             sweeping: None,
+            backfills: HashMap::new(),
         }
     }
 
@@ -119,11 +128,11 @@ impl Worker {
         self.progress.live(self.position);
         tracing::info!(partition = self.assignment.partition, position = self.position, "partition live");
         loop {
-            // Fair on purpose: a backlog must not keep the quarantine waiting for ever.
+            // Fair on purpose: a backlog must not keep the quarantine and the past waiting for ever.
             tokio::select! {
                 () = self.shared.draining.cancelled() => return Ok(()),
                 () = self.due() => self.next_batch().await?,
-                catalogue = self.unswept() => self.sweep(&catalogue).await?,
+                catalogue = self.unsettled() => self.settle(&catalogue).await?,
             }
         }
     }
@@ -165,6 +174,7 @@ impl Worker {
             catalogue = self.fresh_catalogue().await?;
         }
         let meters = catalogue.meters.clone();
+        self.begin_meters(self.position.unwrap_or(first), &meters).await?;
         self.keep_meters(&meters).await?;
         let intent = Intent {
             stored_at_us: self.next_stored_at(),

@@ -40,6 +40,8 @@ impl Worker {
 
     async fn try_prepare(&mut self) -> Result<Option<Intent>, PrepareFailure> {
         let partition = self.assignment.partition;
+        // Never by a catalogue that is older than what the owner before us began meters by.
+        self.catalogue.refresh_since(Instant::now()).await.map_err(PrepareFailure::wait)?;
         let committed = self.kafka.committed(partition).await?;
         let intent = Intent::read(&committed.metadata).map_err(PrepareFailure::wait)?;
         let stored_us = self
@@ -70,6 +72,10 @@ impl Worker {
         if let Some(intent) = &unfinished {
             self.stored_floor_us = self.stored_floor_us.max(intent.stored_at_us);
         }
+        let begun_before_us = unfinished.as_ref().map(|intent| intent.stored_at_us);
+        let backfills = self.store.backfills(&self.topic, partition, begun_before_us).await;
+        let backfills = backfills.map_err(PrepareFailure::store)?;
+        self.backfills = backfills.into_iter().map(|b| (b.meter_id.clone(), b)).collect();
         let before_us = unfinished.as_ref().map_or(stored_us + 1, |intent| intent.stored_at_us);
         self.fill_index(stored_us, before_us, committed.partitions).await?;
         Ok(unfinished)
@@ -146,10 +152,13 @@ impl Worker {
     pub(crate) async fn finish(&mut self, intent: Intent) -> Result<(), Stopped> {
         tracing::info!(partition = self.assignment.partition, %intent, "finishing a batch that was begun");
         let meters = self.meters_of(&intent).await?;
-        let Work::Records { last } = intent.work else {
-            return self.release_again(intent, &meters).await;
-        };
         let Some(begin) = self.position else { return Ok(()) };
+        let last = match &intent.work {
+            Work::Records { last } => *last,
+            Work::Release { .. } => return self.release_again(intent, &meters).await,
+            Work::Begin => return self.carry_out_beginning(begin, intent, &meters).await,
+            Work::Backfill { .. } => return self.backfill_again(begin, intent, &meters).await,
+        };
         let records = self.records_through(begin, last).await?;
         let _permit = self.permit().await;
         let catalogue = self.fresh_catalogue().await?;

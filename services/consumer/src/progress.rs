@@ -4,6 +4,9 @@
 //! ever be stored under an instant before t. It is found without trusting anybody's record timestamps: at t the broker is
 //! asked for the end of the partition; once everything before that end is stored, t is true. Under a backlog the ends that were
 //! seen earlier are kept, so that progress moves while we catch up. Idle partitions are asked too, about once a second.
+//!
+//! "Stored" is by the catalogue of t: Postgres is asked for it at t as well, and while what is stored is brought up to it
+//! (`settle`), nothing is claimed. A period that closes then has the past of a meter that was made before.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use meridian_daemon::HealthFlag;
@@ -19,6 +22,7 @@ use meridian_records::Records;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    catalogue::CatalogueWatch,
     flush::chain,
     kafka::{Kafka, Watermarks},
     metrics::{Metrics, PartitionLabel},
@@ -45,23 +49,26 @@ pub struct PartitionProgress {
 
 struct State {
     live: bool,
+    /// Nobody ever committed a position: nothing is stored that could need settling.
+    unread: bool,
     /// Everything before this offset is stored.
     flushed: i64,
-    /// Quarantined events are being decided again, under an instant that lies before now.
-    releasing: bool,
+    /// Hash of the meters that what is stored was brought up to.
+    settled: Option<String>,
     /// (asked at, end of the partition then), oldest first.
     ends: VecDeque<(i64, i64)>,
 }
 
 impl PartitionProgress {
     pub fn new(partition: i32) -> Self {
-        let state = State { live: false, flushed: NONE, releasing: false, ends: VecDeque::new() };
+        let state = State { live: false, unread: true, flushed: NONE, settled: None, ends: VecDeque::new() };
         Self { partition, state: Mutex::new(state), reported_us: AtomicI64::new(0) }
     }
 
     pub fn live(&self, position: Option<i64>) {
         let mut state = self.lock();
         state.live = true;
+        state.unread = position.is_none();
         state.flushed = state.flushed.max(position.unwrap_or(NONE));
     }
 
@@ -70,12 +77,14 @@ impl PartitionProgress {
     }
 
     pub fn flushed(&self, end: i64) {
-        self.lock().flushed = end;
+        let mut state = self.lock();
+        state.unread = false;
+        state.flushed = end;
     }
 
-    /// While quarantined events are decided again nothing is claimed. Said before their instant is chosen.
-    pub fn releasing(&self, under_way: bool) {
-        self.lock().releasing = under_way;
+    /// What is stored was brought up to these meters; nothing is claimed for any others.
+    pub fn settled(&self, meters: &str) {
+        self.lock().settled = Some(meters.to_owned());
     }
 
     /// No batch may be stored under an earlier instant than this.
@@ -83,8 +92,9 @@ impl PartitionProgress {
         self.reported_us.load(Ordering::SeqCst)
     }
 
-    /// What may be claimed, now that the broker was asked at `asked_us`. Also how many records are missing.
-    fn claim(&self, asked_us: i64, watermarks: Watermarks) -> (Option<i64>, i64) {
+    /// What may be claimed, now that the broker was asked at `asked_us` and the catalogue was confirmed later. Also how many
+    /// records are missing.
+    fn claim(&self, asked_us: i64, watermarks: Watermarks, meters: &str) -> (Option<i64>, i64) {
         let mut state = self.lock();
         if !state.live {
             return (None, 0);
@@ -110,7 +120,8 @@ impl PartitionProgress {
                 claimed = Some(asked);
             }
         }
-        let claimed = claimed.filter(|&claimed| claimed > self.reported_us() && !state.releasing);
+        let settled = state.unread || state.settled.as_deref() == Some(meters);
+        let claimed = claimed.filter(|&claimed| claimed > self.reported_us() && settled);
         if let Some(claimed) = claimed {
             // Under the lock and before the report leaves: a batch that begins now sees it.
             self.reported_us.store(claimed, Ordering::SeqCst);
@@ -130,6 +141,7 @@ pub type Followed = Arc<Mutex<HashMap<i32, Arc<PartitionProgress>>>>;
 pub async fn report(
     kafka: Kafka,
     records: Records,
+    catalogue: CatalogueWatch,
     metrics: Metrics,
     health: HealthFlag,
     followed: Followed,
@@ -139,7 +151,7 @@ pub async fn report(
         let all: Vec<Arc<PartitionProgress>> =
             followed.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         if !all.is_empty() {
-            report_once(&kafka, &records, &metrics, &health, &all).await;
+            report_once(&kafka, &records, &catalogue, &metrics, &health, &all).await;
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -151,12 +163,13 @@ pub async fn report(
 async fn report_once(
     kafka: &Kafka,
     records: &Records,
+    catalogue: &CatalogueWatch,
     metrics: &Metrics,
     health: &HealthFlag,
     all: &[Arc<PartitionProgress>],
 ) {
     // Before the question: what is acknowledged later is not covered by its answer.
-    let asked_us = now_us();
+    let (asked_us, asked) = (now_us(), Instant::now());
     let marks = match kafka.watermarks(all.iter().map(|progress| progress.partition).collect()).await {
         Ok(marks) => marks,
         Err(error) => {
@@ -164,9 +177,18 @@ async fn report_once(
             return;
         }
     };
+    let meters = match catalogue.refresh_since(asked).await {
+        Ok(()) => catalogue.current().map(|catalogue| catalogue.meters.clone()),
+        Err(error) => {
+            health.set_failing(format!("the catalogue cannot be confirmed: {error}"));
+            tracing::warn!(error = %chain(&error), "progress is not reported: the catalogue cannot be confirmed");
+            return;
+        }
+    };
+    let Some(meters) = meters else { return };
     for progress in all {
         let Some(&mark) = marks.iter().find(|mark| mark.partition == progress.partition) else { continue };
-        let (claimed, lag) = progress.claim(asked_us, mark);
+        let (claimed, lag) = progress.claim(asked_us, mark, meters.hash());
         let label = PartitionLabel { partition: progress.partition };
         metrics.lag.get_or_create(&label).set(lag);
         let Some(claimed) = claimed else { continue };
@@ -186,6 +208,8 @@ async fn report_once(
 mod tests {
     use super::*;
 
+    const METERS: &str = "all meters";
+
     fn marks(high: i64) -> Watermarks {
         Watermarks { partition: 4, low: 0, high }
     }
@@ -193,54 +217,64 @@ mod tests {
     fn live_at(position: Option<i64>) -> PartitionProgress {
         let progress = PartitionProgress::new(4);
         progress.live(position);
+        progress.settled(METERS);
         progress
     }
 
     #[test]
     fn a_caught_up_partition_is_processed_through_the_question() {
         let progress = live_at(Some(7));
-        assert_eq!(progress.claim(1_000, marks(7)), (Some(1_000), 0));
+        assert_eq!(progress.claim(1_000, marks(7), METERS), (Some(1_000), 0));
         assert_eq!(progress.reported_us(), 1_000);
     }
 
     #[test]
     fn a_backlog_claims_only_what_an_earlier_end_covers() {
         let progress = live_at(Some(7));
-        assert_eq!(progress.claim(1_000, marks(10)), (None, 3));
-        assert_eq!(progress.claim(2_000, marks(20)), (None, 13));
+        assert_eq!(progress.claim(1_000, marks(10), METERS), (None, 3));
+        assert_eq!(progress.claim(2_000, marks(20), METERS), (None, 13));
         progress.flushed(12);
-        assert_eq!(progress.claim(3_000, marks(30)), (Some(1_000), 18));
+        assert_eq!(progress.claim(3_000, marks(30), METERS), (Some(1_000), 18));
         progress.flushed(30);
-        assert_eq!(progress.claim(4_000, marks(40)), (Some(3_000), 10));
+        assert_eq!(progress.claim(4_000, marks(40), METERS), (Some(3_000), 10));
     }
 
     #[test]
     fn an_empty_partition_that_nobody_ever_read_is_processed() {
-        assert_eq!(live_at(None).claim(1_000, marks(0)).0, Some(1_000));
-        assert_eq!(live_at(None).claim(1_000, marks(5)).0, None);
+        assert_eq!(live_at(None).claim(1_000, marks(0), METERS).0, Some(1_000));
+        assert_eq!(live_at(None).claim(1_000, marks(5), METERS).0, None);
     }
 
     #[test]
     fn a_partition_that_is_being_prepared_or_gone_claims_nothing() {
         let progress = PartitionProgress::new(4);
-        assert_eq!(progress.claim(1_000, marks(0)).0, None);
+        assert_eq!(progress.claim(1_000, marks(0), METERS).0, None);
         progress.live(Some(0));
         progress.gone();
-        assert_eq!(progress.claim(2_000, marks(0)).0, None);
+        assert_eq!(progress.claim(2_000, marks(0), METERS).0, None);
     }
 
     #[test]
     fn a_position_beyond_the_log_says_nothing() {
-        assert_eq!(live_at(Some(1_000)).claim(1_000, marks(5)).0, None);
+        assert_eq!(live_at(Some(1_000)).claim(1_000, marks(5), METERS).0, None);
     }
 
     #[test]
-    fn a_release_under_way_holds_the_claim_back() {
+    fn what_is_stored_by_other_meters_holds_the_claim_back() {
         let progress = live_at(Some(7));
-        progress.releasing(true);
-        assert_eq!(progress.claim(1_000, marks(7)).0, None);
+        assert_eq!(progress.claim(1_000, marks(7), "other meters").0, None);
         assert_eq!(progress.reported_us(), 0);
-        progress.releasing(false);
-        assert_eq!(progress.claim(2_000, marks(7)).0, Some(2_000));
+        progress.settled("other meters");
+        assert_eq!(progress.claim(2_000, marks(7), "other meters").0, Some(2_000));
+    }
+
+    #[test]
+    fn a_partition_that_nobody_ever_read_needs_no_settling() {
+        let progress = PartitionProgress::new(4);
+        progress.live(None);
+        assert_eq!(progress.claim(1_000, marks(0), METERS).0, Some(1_000));
+        assert_eq!(progress.claim(2_000, marks(0), "other meters").0, Some(2_000));
+        progress.flushed(5);
+        assert_eq!(progress.claim(3_000, marks(5), METERS).0, None);
     }
 }

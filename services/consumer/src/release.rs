@@ -1,15 +1,13 @@
 //! Quarantined events that can be decided now: a meter was made for their type, or a release reads what an older one could not.
 //!
-//! Each owner looks through its partition's quarantine when it takes over and whenever the meters change, in bounded pieces
-//! between batches. A piece is a batch like any other: an intent (from one place of the quarantine to another, under which
+//! Each owner looks through its partition's quarantine when it takes over and whenever the meters change (`settle`), in bounded
+//! pieces between batches. A piece is a batch like any other: an intent (from one place of the quarantine to another, under which
 //! meters), inserts with a token, a commit. What it consists of is a function of the intent: the rows between the two
 //! places that were not released before it. So it happens exactly once, and a crash in the middle is finished by whoever
 //! comes next. The quarantined row stays as it is; a row in `quarantine_releases` says what became of it.
 //!
 //! Events whose bytes could not be read (`malformed`) stay: there is nothing to decide. Producing corrected bytes to the
 //! topic, or to the receive path, is their replay.
-
-use std::sync::Arc;
 
 use meridian_billing::event::UsageEvent;
 use meridian_usage_store::{
@@ -20,62 +18,47 @@ use meridian_usage_store::{
 use crate::{
     catalogue::{Catalogue, Meter, Meters, Subscriptions},
     decide::{Counted, Decision, ReadEvent, reason, value},
-    flush::{Pause, Stopped, chain, prepare},
+    flush::{Stopped, prepare},
     intent::{Intent, Place, Work},
-    partition::Worker,
+    partition::{Sweep, Worker},
 };
 
 /// Quarantined rows of one piece.
 const PIECE_ROWS: u32 = 2_000;
 
 impl Worker {
-    /// Returns once there is a catalogue by which the quarantine was not looked through.
-    pub(crate) async fn unswept(&self) -> Arc<Catalogue> {
-        // Without a position nobody has read this partition, so nothing of it can be quarantined.
-        while self.position.is_none() {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        }
-        self.catalogue.meters_other_than(self.swept.as_deref()).await
-    }
-
-    /// One piece. The next call goes on behind it; the last one notes that this catalogue is done with.
-    pub(crate) async fn sweep(&mut self, catalogue: &Catalogue) -> Result<(), Stopped> {
-        let Some(position) = self.position else { return Ok(()) };
-        // Nothing may be called processed between choosing this piece's instant and storing its rows under it.
-        self.progress.releasing(true);
-        let outcome = self.sweep_piece(position, catalogue).await;
-        self.progress.releasing(false);
-        outcome
-    }
-
-    async fn sweep_piece(&mut self, position: i64, catalogue: &Catalogue) -> Result<(), Stopped> {
+    /// One piece of the quarantine; false when all of it was looked through by these meters.
+    pub(crate) async fn release_piece(
+        &mut self,
+        position: i64,
+        catalogue: &Catalogue,
+    ) -> Result<bool, Stopped> {
         let meters = catalogue.meters.clone();
         let after = match &self.sweeping {
-            Some((hash, place)) if hash == meters.hash() => place.clone(),
+            Some(Sweep { meters: hash, through: Some(place) }) if hash == meters.hash() => place.clone(),
+            Some(Sweep { meters: hash, through: None }) if hash == meters.hash() => return Ok(false),
             _ => Place::default(),
         };
         let stored_at_us = self.next_stored_at();
         let candidates = self.candidates(&meters, &after, None, stored_at_us).await?;
-        let Some(through) = candidates.last().map(place) else {
-            self.swept = Some(meters.hash().to_owned());
-            self.sweeping = None;
-            return Ok(());
-        };
-        let decision = decide_again(candidates, &meters, &catalogue.subscriptions);
-        if !decision.releases.is_empty() {
-            let count = decision.releases.len();
-            self.keep_meters(&meters).await?;
-            let work = Work::Release { after, through: through.clone() };
-            let intent = Intent { stored_at_us, meters: meters.hash().to_owned(), work };
-            self.carry_out_release(position, intent, decision).await?;
-            tracing::info!(
-                partition = self.assignment.partition,
-                count,
-                "quarantined events decided by the new catalogue"
-            );
+        let through = candidates.last().map(place);
+        if let Some(through) = &through {
+            let decision = decide_again(candidates, &meters, &catalogue.subscriptions);
+            if !decision.releases.is_empty() {
+                let count = decision.releases.len();
+                self.keep_meters(&meters).await?;
+                let work = Work::Release { after, through: through.clone() };
+                let intent = Intent { stored_at_us, meters: meters.hash().to_owned(), work };
+                self.carry_out_release(position, intent, decision).await?;
+                tracing::info!(
+                    partition = self.assignment.partition,
+                    count,
+                    "quarantined events decided by the new catalogue"
+                );
+            }
         }
-        self.sweeping = Some((meters.hash().to_owned(), through));
-        Ok(())
+        self.sweeping = Some(Sweep { meters: meters.hash().to_owned(), through });
+        Ok(true)
     }
 
     /// The piece that an intent names, after a crash.
@@ -116,17 +99,7 @@ impl Worker {
             released_before_us,
             limit: PIECE_ROWS,
         };
-        let mut pause = Pause::default();
-        loop {
-            match self.store.release_candidates(&query).await {
-                Ok(candidates) => return Ok(candidates),
-                Err(error) => {
-                    self.clickhouse_health.set_failing(chain(&error));
-                    tracing::warn!(error = %chain(&error), "the quarantine cannot be read; trying again");
-                }
-            }
-            self.wait(&mut pause).await?;
-        }
+        self.stored(|| self.store.release_candidates(&query)).await
     }
 }
 
@@ -144,7 +117,7 @@ pub fn decide_again(
     for candidate in candidates {
         // These bytes were an event once; a release that cannot read them any more leaves them where they are.
         let Ok(event) = UsageEvent::from_canonical_json(&candidate.payload) else { continue };
-        if candidate.reason == reason::TIME_OUT_OF_RANGE {
+        if reason::is_final(&candidate.reason) {
             continue;
         }
         let read = ReadEvent { identity: event.identity_hash(), payload_hash: event.payload_hash(), event };

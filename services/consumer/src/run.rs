@@ -71,6 +71,7 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let reports = tokio::spawn(progress::report(
         kafka,
         records,
+        shared.catalogue.clone(),
         metrics,
         progress_health,
         followed.clone(),

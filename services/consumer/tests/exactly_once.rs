@@ -30,16 +30,7 @@ async fn events_are_stored_counted_and_seen_within_two_seconds() {
     world.reaches("raw_events", 2_001, Duration::from_secs(2)).await;
     world.is_exact(2_001).await;
     // And the pipeline says so: progress passes now.
-    let now_us = i64::try_from(
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros(),
-    )
-    .unwrap();
-    let sources: Vec<String> = (0..world::PARTITIONS).map(|p| format!("kafka/{p}")).collect();
-    let begun = std::time::Instant::now();
-    while world.records.processed_through(&sources).await.unwrap().unwrap_or(0) < now_us {
-        assert!(begun.elapsed() < Duration::from_secs(5), "progress does not move");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    world.is_processed_through_now(Duration::from_secs(5)).await;
     assert_eq!(consumer.terminate().await, Some(0), "a clean stop");
     world.drop().await;
 }
@@ -322,5 +313,99 @@ async fn quarantined_events_count_once_when_their_meter_is_made() {
     let (events, users): (u64, u64) =
         world.ask("SELECT sum(events), uniqExactMerge(unique_values) FROM usage_by_minute").await;
     assert_eq!((events, users), (510, 7));
+    world.drop().await;
+}
+
+/// The second meter's past is 33,000 events: two pieces in each partition. It is begun, and each piece is counted, by
+/// processes that die at every step of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meter_made_later_counts_its_past_once() {
+    let world = World::make("past").await;
+    let mut consumer = world.consumer().start(1);
+    world.produce(&world.calls(0..33_000)).await;
+    world.reaches("raw_events", 33_000, SOON).await;
+    assert_eq!(consumer.terminate().await, Some(0));
+    let spec = json!({"eventType": "call", "aggregation": "Max", "valueProperty": "bytes"});
+    world.put_meter("largest", spec.clone()).await;
+    let points = [
+        "after-intent",
+        "after-insert-meter_backfills",
+        "after-commit",
+        "after-insert-processed_events",
+        "after-insert-meter_backfills",
+        "after-mark",
+    ];
+    for point in points {
+        let mut crashing = world.consumer().crashing_at(point).start(1);
+        assert_eq!(crashing.ended(SOON).await, None, "{point}: killed by the signal of the crash");
+        assert!(crashing.said(&format!("crash point {point}")), "{point}");
+    }
+    let _consumer = world.consumer().start(1);
+    // Events that come meanwhile are counted by their own batches, and copies of old ones by nothing.
+    world.produce(&world.calls(32_900..33_100)).await;
+    world.reaches("processed_events", 3 * 33_100, SOON).await;
+    world.reaches("raw_events", 33_100, SOON).await;
+    world.is_exact(33_100).await;
+    world.counts_all_that_was_sent("largest", &spec, 33_100).await;
+    assert_eq!(world.count("quarantined_events").await, 0);
+    world.drop().await;
+}
+
+/// The gate of the month's end: what is called processed has the past of every meter that was made before.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_called_processed_before_a_new_meters_past_is_counted() {
+    let world = World::make("gate").await;
+    let _consumer = world.consumer().start(1);
+    world.produce(&world.calls(0..40_000)).await;
+    world.reaches("raw_events", 40_000, SOON).await;
+    for round in 1..=3 {
+        let (name, spec) = (format!("late-{round}"), json!({"eventType": "call", "aggregation": "Count"}));
+        world.put_meter(&name, spec.clone()).await;
+        world.is_processed_through_now(SOON).await;
+        world.counts_all_that_was_sent(&name, &spec, 40_000).await;
+    }
+    world.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meters_past_and_a_release_from_quarantine_meet_in_no_event() {
+    let world = World::make("meet").await;
+    let logins = |ids: std::ops::Range<u32>| -> Vec<Vec<u8>> {
+        ids.map(|id| {
+            world.event(format!("login-{id}"), "login", MARCH + i64::from(id), json!({"user": id % 7}))
+        })
+        .collect()
+    };
+    let count = json!({"eventType": "login", "aggregation": "Count"});
+    let mut consumer = world.consumer().start(1);
+    // No meter: quarantined. The first one: released. The second: the released ones are its past.
+    world.produce(&logins(0..300)).await;
+    world.reaches("quarantined_events", 300, SOON).await;
+    world.put_meter("first", count.clone()).await;
+    world.is_processed_through_now(SOON).await;
+    world.counts_all_that_was_sent("first", &count, 300).await;
+    // Killed right after both, the next two are made while nobody looks.
+    consumer.kill();
+    world.put_meter("second", count.clone()).await;
+    let users = json!({"eventType": "login", "aggregation": "UniqueCount", "valueProperty": "user",
+        "filters": [{"property": "user", "operator": "NotEq", "values": ["3"]}]});
+    world.put_meter("third", users.clone()).await;
+    world.produce(&logins(200..500)).await;
+    let mut consumer = world.consumer().start(2);
+    world.is_processed_through_now(SOON).await;
+    for (meter, spec) in [("first", &count), ("second", &count)] {
+        world.counts_all_that_was_sent(meter, spec, 500).await;
+    }
+    let but_one_in_seven = (0..500).filter(|id| id % 7 != 3).count() as u64;
+    world.counts_all_that_was_sent("third", &users, but_one_in_seven).await;
+    // An event that the new meter cannot use is quarantined for it alone.
+    world
+        .put_meter("sizes", json!({"eventType": "login", "aggregation": "Sum", "valueProperty": "size"}))
+        .await;
+    world.is_processed_through_now(SOON).await;
+    let unusable: u64 =
+        world.ask("SELECT count() FROM quarantined_events WHERE meter LIKE '%.sizes' AND reason != ''").await;
+    assert_eq!(unusable, 500);
+    assert_eq!(consumer.terminate().await, Some(0));
     world.drop().await;
 }

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use crate::{
     error::{Doing, UsageStoreError},
     native::{Block, EncodedBlock},
-    rows::{ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow},
+    rows::{BackfillRow, ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow},
     store::{UsageStore, answered},
 };
 
@@ -44,7 +44,7 @@ const LATE_EXCEPTION: u32 = 395;
 pub struct Token {
     pub topic: String,
     pub partition: i32,
-    /// `FIRST-LAST` for records, `release-…` for quarantined rows that are decided again.
+    /// `FIRST-LAST` for records, `release` for quarantined rows that are decided again, `backfill` for a meter's past.
     pub range: String,
     pub stored_at_us: i64,
 }
@@ -64,6 +64,7 @@ pub struct StoredBatch {
     pub quarantined: Vec<QuarantinedRow>,
     pub conflicts: Vec<ConflictRow>,
     pub releases: Vec<ReleaseRow>,
+    pub backfills: Vec<BackfillRow>,
 }
 
 /// One insert, encoded once and sent as often as needed.
@@ -136,6 +137,7 @@ impl StoredBatch {
             self.encoded("event_conflicts", self.conflicts.len(), conflict_block(&self.conflicts)),
             self.encoded("processed_events", self.processed.len(), processed_block(&self.processed)),
             self.encoded("quarantine_releases", self.releases.len(), release_block(&self.releases)),
+            self.encoded("meter_backfills", self.backfills.len(), backfill_block(&self.backfills)),
             self.encoded("raw_events", self.raw.len(), raw_block(&self.raw)),
         ];
         inserts.into_iter().flatten().collect()
@@ -296,6 +298,19 @@ fn release_block(rows: &[ReleaseRow]) -> EncodedBlock {
     block.low_cardinality("meter", rows.iter().map(|r| r.meter.as_str()));
     block.low_cardinality("outcome", rows.iter().map(|r| r.outcome.as_str()));
     block.i64("kafka_offset", rows.iter().map(|r| r.offset));
+    block.finish()
+}
+
+fn backfill_block(rows: &[BackfillRow]) -> EncodedBlock {
+    let mut block = Block::new(rows.len(), 120);
+    block.string("meter_id", rows.iter().map(|r| r.meter_id.as_bytes()));
+    block.low_cardinality("meter", rows.iter().map(|r| r.meter.as_str()));
+    block.instant("begun_at", rows.iter().map(|r| r.begun_at_us));
+    block.low_cardinality("through_tenant", rows.iter().map(|r| r.through.tenant.as_str()));
+    block.instant("through_time", rows.iter().map(|r| r.through.time_us));
+    block.u128("through_identity", rows.iter().map(|r| r.through.identity));
+    block.u64("events", rows.iter().map(|r| r.events));
+    block.bool("done", rows.iter().map(|r| r.done));
     block.finish()
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `schema/*.sql` (the tables, each with its reasons) → [`rows`] (what is inserted) → `native` (how it is
 //! encoded) → `insert` (why it may be repeated) → `metered_usage` (what a meter came to, from `period_usage` and `readings`), `price_usage` (what a price is told, with `contributions` for what no total can tell), `usage_series`,
-//! `line_events`, `quarantine`, `prove`, `raw_usage` (what is asked) → `recovery` (what a consumer asks when it takes over a partition).
+//! `line_events`, `quarantine`, `prove`, `raw_usage` (what is asked) → `recovery` (what a consumer asks when it takes over a partition), `backfill` (what it asks to count a meter's past).
 //!
 //! Rules that hold everywhere here:
 //! - Times are UTC microseconds since 1970 in an `i64`; ranges are half-open, `[start, end)`.
@@ -15,6 +15,9 @@
 //!   puts on every table that the query reads, so a forgotten WHERE gives nothing of another tenant.
 //! - Values travel as bound parameters; no text of a client becomes SQL.
 
+mod backfill;
+#[cfg(all(test, feature = "stores-tests"))]
+mod backfill_tests;
 mod contributions;
 mod error;
 mod insert;
@@ -38,8 +41,10 @@ mod scope;
 mod store;
 #[cfg(all(test, feature = "stores-tests"))]
 mod store_tests;
+mod stored_event;
 mod usage_series;
 
+pub use backfill::{Backfill, BackfillQuery};
 pub use error::UsageStoreError;
 pub use insert::{Deadline, EncodedInsert, InsertReport, StoredBatch, Token};
 pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
@@ -53,4 +58,5 @@ pub use raw_usage::{RAW_EVENTS_MAX, UsageProof, UsageProofError, UsageProofQuery
 pub use recovery::{KnownEvent, PartitionStored, ReleaseCandidate, ReleaseQuery};
 pub use scope::Scope;
 pub use store::{ClickHouseOptions, UsageStore};
+pub use stored_event::{StoredEvent, UnreadableEvent};
 pub use usage_series::{SeriesQuery, UsagePoint, Window};

@@ -18,13 +18,18 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, name: "events", sql: include_str!("../schema/0001_events.sql") },
     Migration { version: 2, name: "exceptions", sql: include_str!("../schema/0002_exceptions.sql") },
     Migration {
         version: 3,
         name: "smallest_values",
         sql: include_str!("../schema/0003_smallest_values.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "meter_backfills",
+        sql: include_str!("../schema/0004_meter_backfills.sql"),
     },
 ];
 

@@ -41,6 +41,10 @@ impl Block {
         }
     }
 
+    pub fn bool(&mut self, name: &str, values: impl Iterator<Item = bool>) {
+        self.fixed(name, "UInt8", values, |data, v| data.put_u8(u8::from(v)));
+    }
+
     pub fn i32(&mut self, name: &str, values: impl Iterator<Item = i32>) {
         self.fixed(name, "Int32", values, |data, v| data.put_i32_le(v));
     }

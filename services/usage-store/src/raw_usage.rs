@@ -2,26 +2,21 @@
 //!
 //! `prove` asks whether the roll-ups are what was processed. This asks the question before it: whether what was processed is what
 //! the meter, as it is now, makes of the raw events. Nothing that the consumer decided is believed: each raw event's payload is
-//! read again, checked against the hash that was taken when it came, and given to the meter. So the two sides differ where
-//! events came before the meter was made and others counted them, where the meter was another one when they came, and where
-//! something was lost or changed.
+//! read again, checked against the hash that was taken when it came, and given to the meter. So the two sides differ
+//! while a new meter's past is being counted, where the meter was another one when the events came, and where something was lost
+//! or changed.
 //!
 //! It reads every event of the type and customer in the range, and of a meter that is never reset all before it: for audits,
 //! never for invoices. Bounded by [`RAW_EVENTS_MAX`].
 
-use std::collections::BTreeMap;
-
-use clickhouse::Row;
 use meridian_billing::{
     catalogue::{MeterSpec, ResetPolicy},
     decimal::Quantity,
     event::UsageEvent,
-    ids::{CustomerKey, InvalidId, ProjectId},
+    ids::CustomerKey,
     meter::{Contribution, MergeError, Partial, quantity_of},
     period::Period,
 };
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
     error::{Doing, UsageStoreError},
@@ -29,6 +24,7 @@ use crate::{
     period_usage::{TIME_MAX_US, instant},
     scope::Scope,
     store::{UsageStore, answered},
+    stored_event::{COLUMNS, StoredEvent},
 };
 
 /// Most raw events that one proof reads.
@@ -104,14 +100,15 @@ impl UsageStore {
             .bind(scope.tenant().as_str())
             .bind(&query.spec.event_type)
             .bind(query.customer.as_str());
-        let mut rows = question.fetch::<RawRow>().doing(DOING)?;
+        let mut rows = question.fetch::<StoredEvent>().doing(DOING)?;
         let (mut tally, mut read) = (Tally::new(&query.spec), 0_u64);
         while let Some(row) = answered(DOING, rows.next()).await? {
             read += 1;
             if read > RAW_EVENTS_MAX {
                 return Err(UsageProofError::TooManyEvents);
             }
-            tally.take(row.read(scope, query)?, &query.spec, query.period)?;
+            let event = row.event().map_err(unreadable)?;
+            tally.take(&event, row.payload_hash, &query.spec, query.period)?;
         }
         Ok(tally)
     }
@@ -131,8 +128,7 @@ fn question(query: &UsageProofQuery) -> String {
     let stored = query.stored_before_us.map(|us| us.clamp(0, TIME_MAX_US));
     let stored = stored.map(|us| format!("AND stored_at < {}", instant(us))).unwrap_or_default();
     format!(
-        "SELECT toString(project) AS project, toString(source) AS source, id, toUnixTimestamp64Micro(time) AS time_us,
-                toUnixTimestamp64Micro(received_at) AS received_at_us, properties, payload_hash
+        "SELECT {COLUMNS}
          FROM raw_events
          WHERE tenant = ? AND type = ? AND customer = ? AND time >= {} AND time < {} {stored}
          LIMIT {}",
@@ -140,45 +136,6 @@ fn question(query: &UsageProofQuery) -> String {
         instant(end_us),
         RAW_EVENTS_MAX + 1
     )
-}
-
-#[derive(Row, Deserialize)]
-struct RawRow {
-    project: String,
-    source: String,
-    id: String,
-    time_us: i64,
-    received_at_us: i64,
-    properties: String,
-    payload_hash: u64,
-}
-
-/// An event as it was stored, and the hash of what came.
-struct StoredEvent {
-    event: UsageEvent,
-    payload_hash: u64,
-}
-
-impl RawRow {
-    fn read(self, scope: &Scope, query: &UsageProofQuery) -> Result<StoredEvent, UsageStoreError> {
-        let Self { project, source, id, time_us, received_at_us, properties, payload_hash } = self;
-        let project =
-            ProjectId::new(project).map_err(|error: InvalidId| unreadable(format!("event {id}: {error}")))?;
-        let properties: BTreeMap<String, Value> = serde_json::from_str(&properties)
-            .map_err(|error| unreadable(format!("the properties of event {id}: {error}")))?;
-        let event = UsageEvent {
-            tenant: scope.tenant().clone(),
-            project,
-            source,
-            id,
-            event_type: query.spec.event_type.clone(),
-            customer: query.customer.clone(),
-            time_us,
-            received_at_us,
-            properties,
-        };
-        Ok(StoredEvent { event, payload_hash })
-    }
 }
 
 /// What the meter makes of the events so far, in whatever order they come.
@@ -196,15 +153,20 @@ impl Tally {
         Self { before: empty(), within: empty(), events: 0, unusable: 0, altered: 0 }
     }
 
-    fn take(&mut self, stored: StoredEvent, spec: &MeterSpec, period: Period) -> Result<(), MergeError> {
-        let StoredEvent { event, payload_hash } = stored;
+    fn take(
+        &mut self,
+        event: &UsageEvent,
+        payload_hash: u64,
+        spec: &MeterSpec,
+        period: Period,
+    ) -> Result<(), MergeError> {
         if event.payload_hash() != payload_hash {
             // A time that no table holds is stored as the nearest that one does; its event was quarantined for it.
             let moved = event.time_us == 0 || event.time_us == TIME_MAX_US - 1;
             self.altered += u64::from(!moved);
             return Ok(());
         }
-        match quantity_of(spec, &event) {
+        match quantity_of(spec, event) {
             Ok(Some(contribution)) => self.count(&contribution, spec, period),
             Ok(None) => Ok(()),
             Err(_quarantined_with_its_reason) => {

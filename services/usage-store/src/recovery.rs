@@ -108,6 +108,7 @@ impl UsageStore {
             "quarantined_events",
             "event_conflicts",
             "quarantine_releases",
+            "meter_backfills",
         ];
         let newest: Vec<String> = tables
             .iter()
@@ -204,5 +205,10 @@ impl Token {
     /// The token of a batch of quarantined rows.
     pub fn of_release(topic: &str, partition: i32, stored_at_us: i64) -> Self {
         Self { topic: topic.to_owned(), partition, range: "release".to_owned(), stored_at_us }
+    }
+
+    /// The token of a piece of a meter's past.
+    pub fn of_backfill(topic: &str, partition: i32, stored_at_us: i64) -> Self {
+        Self { topic: topic.to_owned(), partition, range: "backfill".to_owned(), stored_at_us }
     }
 }

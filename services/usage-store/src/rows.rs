@@ -83,6 +83,30 @@ pub struct ReleaseRow {
     pub offset: i64,
 }
 
+/// `meter_backfills`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillRow {
+    /// `mtr_…`
+    pub meter_id: String,
+    pub meter: String,
+    /// Batches of the partition that are stored from this instant on count the meter themselves.
+    pub begun_at_us: i64,
+    /// Raw events up to here are counted, inclusive.
+    pub through: RawPlace,
+    /// Raw events that this piece read.
+    pub events: u64,
+    /// Nothing is left.
+    pub done: bool,
+}
+
+/// A place among the raw events of one type, in the order in which they are stored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct RawPlace {
+    pub tenant: String,
+    pub time_us: i64,
+    pub identity: u128,
+}
+
 /// `event_conflicts`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictRow {

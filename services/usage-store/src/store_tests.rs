@@ -77,6 +77,7 @@ pub(crate) fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBat
         quarantined: vec![],
         conflicts: vec![],
         releases: vec![],
+        backfills: vec![],
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn processed(customer: &str, time_us: i64, units: i128, offset: i64) 
     }
 }
 
-fn raw(id: &str, time_us: i64, offset: i64) -> RawEventRow {
+pub(crate) fn raw(id: &str, time_us: i64, offset: i64) -> RawEventRow {
     RawEventRow {
         tenant: "acme".into(),
         project: "default".into(),

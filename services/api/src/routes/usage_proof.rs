@@ -59,8 +59,8 @@ pub(crate) struct Figure {
     events: u64,
 }
 
-/// Whether what a customer used of a meter is what was sent. Unequal where events came before the meter was made, or were
-/// counted by an earlier form of it.
+/// Whether what a customer used of a meter is what was sent. Unequal for the first minutes of a meter, while the events of
+/// before it are counted, and where an earlier object of its name counted otherwise.
 #[utoipa::path(get, path = "/v1/usage/proof", tag = "Usage", operation_id = "proveUsage", params(ProofQuery),
     responses((status = 200, body = UsageProof)))]
 pub(crate) async fn get(

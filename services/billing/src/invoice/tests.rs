@@ -14,7 +14,7 @@ use crate::{
     ids::{CustomerKey, PlanName, PriceName, SubscriptionId, TenantId},
     money::RoundingPoint,
     period::Period,
-    price::{BucketUsage, Usage, UsageShape},
+    price::{BucketUsage, TraceStep, Usage, UsageShape},
     subscription::{SegmentState, Share},
 };
 

@@ -13,10 +13,11 @@ use std::{
 use meridian_billing::{
     catalogue::{MeterSpec, TenantSpec},
     event::UsageEvent,
-    ids::{MeterName, TenantId},
+    ids::{CustomerKey, MeterName, TenantId},
+    period::Period,
 };
 use meridian_records::{By, PostgresOptions, Records, Source, TenantRequest};
-use meridian_usage_store::{ClickHouseOptions, Scope, UsageStore};
+use meridian_usage_store::{ClickHouseOptions, Scope, UsageProofQuery, UsageStore};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -142,13 +143,17 @@ impl World {
 
     /// A meter of this test's tenant alone: the catalogue in Postgres is everybody's.
     pub async fn put_meter(&self, name: &str, spec: Value) {
-        let mut full = json!({"regionRef": {"name": "loopback"}, "tenantRef": {"name": self.tenant}});
-        full.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
-        let spec = MeterSpec::from_json(&full).expect("a meter's spec");
+        let spec = self.meter_spec(&spec);
         let name = self.meter(name);
         let source = Source { uid: format!("uid-{name}"), generation: 1 };
         let name = MeterName::new(name).expect("a meter's name");
         self.records.put_meter(&name, &source, &spec, &By::new("test", "a test")).await.expect("a meter");
+    }
+
+    fn meter_spec(&self, spec: &Value) -> MeterSpec {
+        let mut full = json!({"regionRef": {"name": "loopback"}, "tenantRef": {"name": self.tenant}});
+        full.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
+        MeterSpec::from_json(&full).expect("a meter's spec")
     }
 
     pub fn event(&self, id: impl std::fmt::Display, kind: &str, time_us: i64, properties: Value) -> Vec<u8> {
@@ -227,6 +232,33 @@ impl World {
                 .expect("a proof");
             assert!(proof.agrees(), "{meter}: {proof:?}");
             assert_eq!((proof.raw.events, proof.raw.sum.clone()), (calls, sum.to_string()), "{meter}");
+        }
+    }
+
+    /// A meter's usage from its roll-ups is what the meter makes of the raw events, and that is this many events.
+    pub async fn counts_all_that_was_sent(&self, meter: &str, spec: &Value, events: u64) {
+        let scope = Scope::of(TenantId::new(&self.tenant).expect("a tenant's name"));
+        let instant = |us| jiff::Timestamp::from_microsecond(us).expect("an instant");
+        let query = UsageProofQuery {
+            meter: self.meter(meter),
+            spec: self.meter_spec(spec),
+            customer: CustomerKey::new("c1").expect("a customer"),
+            period: Period { start: instant(MARCH), end: instant(MARCH + 12 * MONTH) },
+            stored_before_us: None,
+        };
+        let proof = self.store.prove_usage(&scope, &query).await.expect("a proof");
+        assert!(proof.equal(), "{meter}: {proof:?}");
+        assert_eq!(proof.from_rollups.events, events, "{meter}");
+    }
+
+    /// Waits until the pipeline claims that everything up to now is processed.
+    pub async fn is_processed_through_now(&self, limit: Duration) {
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let sources: Vec<String> = (0..PARTITIONS).map(|p| format!("kafka/{p}")).collect();
+        let begun = Instant::now();
+        while self.records.processed_through(&sources).await.expect("an answer").unwrap_or(0) < now_us {
+            assert!(begun.elapsed() < limit, "progress does not move; logs in {}", self.directory.display());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

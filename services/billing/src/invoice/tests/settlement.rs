@@ -154,6 +154,27 @@ fn what_thresholds_billed_counts_towards_the_bounds_of_the_plan() {
 }
 
 #[test]
+fn the_trace_of_a_line_says_what_was_billed_before_and_only_then() {
+    let prices = "[{name: calls, meterRef: {name: m}, perUnit: {amount: '1'}, discount: {percent: '10'}}]";
+    let traces = |before: Option<&str>| {
+        let mut input = input(plan("USD", prices), &[("m", "120")]);
+        input.usage[0].billed_before = before.map(|before| Usage::Total(before.parse().expect("a decimal")));
+        let invoice = compute(&input).expect("an invoice");
+        let billed = |step: &TraceStep| match step {
+            TraceStep::BilledBefore { quantity, amount } => Some(format!("{quantity} for {amount}")),
+            _ => None,
+        };
+        invoice
+            .lines
+            .iter()
+            .map(|line| line.trace.iter().filter_map(billed).collect())
+            .collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(traces(None), [[], []] as [[String; 0]; 2]);
+    assert_eq!(traces(Some("115")), [["115 for -115"], ["0 for 11.5"]]);
+}
+
+#[test]
 fn an_invoice_on_the_way_keeps_to_the_plans_maximum() {
     let yaml = "{regionRef: {name: eu}, currency: USD, interval: {unit: Month}, maximum: '20', prices: [
         {name: calls, meterRef: {name: m}, volume: {tiers: [{upTo: '30', unitAmount: '1'}, {unitAmount: '0.5'}]}}]}";
