@@ -307,6 +307,7 @@ impl From<CouponError> for Problem {
         let detail = error.to_string();
         match error {
             CouponError::Spec(error) => error.into(),
+            CouponError::InTerms(_) => Self::conflict(Code::NameTaken, detail).field("coupon"),
             CouponError::NameTaken(_) => Self::conflict(Code::NameTaken, detail).field("name"),
             CouponError::NoSuchCoupon(_) => Self::not_found("coupon"),
             CouponError::NoSuchSubscription => Self::not_found("subscription"),

@@ -58,6 +58,8 @@ pub enum CouponError {
     Archived(CouponName),
     #[error("coupon {coupon} is in {given}, the subscription is billed in {expected}")]
     Currency { coupon: CouponName, given: Currency, expected: Currency },
+    #[error("the terms of the subscription have a coupon {0} of their own: it would be taken off twice")]
+    InTerms(CouponName),
     #[error("nothing is left to bill on this subscription, so a coupon would take nothing off")]
     NothingToBill,
     #[error(transparent)]
@@ -254,13 +256,19 @@ pub(crate) fn read_redeemed(row: &PgRow) -> Result<RedeemedCoupon, StoreError> {
 struct Redeemer {
     currency: Currency,
     ended: bool,
+    /// Names of the coupons in its terms.
+    coupons: Vec<String>,
 }
 
 impl Redeemer {
-    /// An amount in another currency would make every invoice of the subscription fail.
+    /// An amount in another currency would make every invoice of the subscription fail; of two coupons of one name, nobody could
+    /// say which one was meant.
     fn check(&self, spec: &CouponSpec) -> Result<(), CouponError> {
         if self.ended {
             return Err(CouponError::NothingToBill);
+        }
+        if self.coupons.iter().any(|own| own == spec.name.as_str()) {
+            return Err(CouponError::InTerms(spec.name.clone()));
         }
         match spec.currency {
             Some(given) if given != self.currency => {
@@ -278,7 +286,9 @@ async fn redeemer(
 ) -> Result<Redeemer, CouponError> {
     const DOING: &str = "finding who redeems a coupon";
     let row = sqlx::query(
-        "SELECT s.state, v.currency FROM subscriptions s JOIN plans p USING (plan_id)
+        "SELECT s.state, v.currency,
+                ARRAY(SELECT own ->> 'name' FROM jsonb_array_elements(coalesce(s.terms -> 'coupons', '[]')) own) AS coupons
+         FROM subscriptions s JOIN plans p USING (plan_id)
              JOIN plan_versions v ON v.plan_id = p.plan_id AND v.version = p.version
          WHERE s.tenant = $1 AND s.subscription_id = $2",
     )
@@ -291,6 +301,7 @@ async fn redeemer(
     Ok(Redeemer {
         currency: parsed(&row, "currency")?,
         ended: row.try_get::<&str, _>("state").doing(DOING)? == "ended",
+        coupons: row.try_get("coupons").doing(DOING)?,
     })
 }
 

@@ -33,6 +33,11 @@ async fn a_coupon_is_redeemed_once_by_each_and_as_often_as_it_may_be() {
 
     let early = json!({"name": "early", "percent": "5", "redeemBy": "2026-07-01T00:00:00Z"});
     region.post("acme", "/v1/coupons", early).await.expect(201);
+    let terms = json!({"coupons": [{"name": "early", "percent": "5", "duration": "Once"}]});
+    let subscribe = json!({"customer_id": customer, "plan": "starter", "terms": terms});
+    let with_own = region.post("acme", "/v1/subscriptions", subscribe).await.expect(201);
+    let problem = redeem(with_own["id"].as_str().expect("an id"), "early").await.problem(409, "name_taken");
+    assert_eq!(problem["field"], "coupon");
     redeem(&other, "early").await.problem(409, "coupon_expired");
     let euros = json!({"name": "euros", "amount": "5", "currency": "EUR"});
     region.post("acme", "/v1/coupons", euros).await.expect(201);

@@ -133,6 +133,11 @@ async fn a_coupon_that_cannot_be_redeemed_says_why_and_is_not() {
         time_zone: None,
         terms: Default::default(),
     };
+    let own = json!({"coupons": [{"name": "fine", "percent": "5", "duration": "Forever"}]});
+    let with_own = NewSubscription { terms: serde_json::from_value(own).expect("terms"), ..new.clone() };
+    let with_own = acme.create_subscription(&with_own, Uuid::now_v7(), &by()).await.expect("subscription");
+    let refused = acme.redeem_coupon(&with_own.id, &named("fine"), with_own.starts_at, &by()).await;
+    assert!(matches!(refused, Err(CouponError::InTerms(_))), "{refused:?}");
     let ended = acme.create_subscription(&new, Uuid::now_v7(), &by()).await.expect("subscription");
     acme.cancel_subscription(&ended.id, meridian_records::CancelAt::Instant(ended.starts_at), &by())
         .await
