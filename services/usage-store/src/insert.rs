@@ -128,6 +128,19 @@ impl ServerClock {
 }
 
 impl StoredBatch {
+    /// Without any rows.
+    pub fn empty(token: Token) -> Self {
+        Self {
+            token,
+            raw: Vec::new(),
+            processed: Vec::new(),
+            quarantined: Vec::new(),
+            conflicts: Vec::new(),
+            releases: Vec::new(),
+            backfills: Vec::new(),
+        }
+    }
+
     /// The inserts of this batch in the order in which they are to be sent; tables without rows are left out.
     ///
     /// Exceptions first and raw last: a row in `raw_events` then says that everything else of its event is stored.

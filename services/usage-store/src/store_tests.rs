@@ -70,15 +70,7 @@ impl Database {
 
 pub(crate) fn batch(partition: i32, range: &str, stored_at_us: i64) -> StoredBatch {
     let token = Token { topic: "events".into(), partition, range: range.into(), stored_at_us };
-    StoredBatch {
-        token,
-        raw: vec![],
-        processed: vec![],
-        quarantined: vec![],
-        conflicts: vec![],
-        releases: vec![],
-        backfills: vec![],
-    }
+    StoredBatch::empty(token)
 }
 
 pub(crate) fn processed(customer: &str, time_us: i64, units: i128, offset: i64) -> ProcessedEventRow {

@@ -428,14 +428,7 @@ async fn use_meters(usage: &UsageStore, count: u32) {
             }
         }
         let token = Token { topic: "events".into(), partition: 0, range: format!("{part}"), stored_at_us };
-        let batch = StoredBatch {
-            token,
-            raw: Vec::new(),
-            processed,
-            quarantined: Vec::new(),
-            conflicts: Vec::new(),
-            releases: Vec::new(),
-        };
+        let batch = StoredBatch { processed, ..StoredBatch::empty(token) };
         let deadline = usage.deadline().await.expect("ClickHouse answers");
         for insert in batch.encode() {
             usage.insert(&insert, deadline).await.expect("stored");

@@ -230,14 +230,7 @@ impl Region {
         };
         let (raw, processed) =
             (0..count).map(|index| event(tenant, customer, first + i64::from(index), index, count)).unzip();
-        let batch = StoredBatch {
-            token,
-            raw,
-            processed,
-            quarantined: Vec::new(),
-            conflicts: Vec::new(),
-            releases: Vec::new(),
-        };
+        let batch = StoredBatch { raw, processed, ..StoredBatch::empty(token) };
         let deadline = self.usage.deadline().await.expect("a deadline");
         for insert in batch.encode() {
             self.usage.insert(&insert, deadline).await.expect("inserted");

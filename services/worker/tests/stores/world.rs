@@ -226,19 +226,13 @@ impl World {
             identity: (u128::from(stored_at_us.unsigned_abs()) << 32) | u128::from(number),
             offset: i64::from(number),
         };
-        let batch = StoredBatch {
-            token: Token {
-                topic: "meridian.events".into(),
-                partition: 0,
-                range: format!("{stored_at_us}-{calls}"),
-                stored_at_us,
-            },
-            raw: Vec::new(),
-            processed: (0..calls).map(row).collect(),
-            quarantined: Vec::new(),
-            conflicts: Vec::new(),
-            releases: Vec::new(),
+        let token = Token {
+            topic: "meridian.events".into(),
+            partition: 0,
+            range: format!("{stored_at_us}-{calls}"),
+            stored_at_us,
         };
+        let batch = StoredBatch { processed: (0..calls).map(row).collect(), ..StoredBatch::empty(token) };
         let deadline = self.usage.deadline().await.expect("ClickHouse answers");
         for insert in batch.encode() {
             self.usage.insert(&insert, deadline).await.expect("stored");
