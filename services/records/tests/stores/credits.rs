@@ -8,8 +8,9 @@ use meridian_billing::{
     invoice_state::InvoiceStatus,
     ledger::{EntryKind, Overage},
 };
-use meridian_records::{Invoice, InvoiceError, TenantRecords};
+use meridian_records::{Invoice, InvoiceChange, InvoiceError, InvoiceStep, TenantRecords};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::region::{Region, by};
 
@@ -197,6 +198,51 @@ async fn credits_pay_for_the_time_in_which_they_held() {
     assert_eq!(
         balances(&acme, &customer.id, "2026-08-02T02:00:00Z").await,
         ["august: 40 = 0 + 0 + 0 + 40", "july: 30 = 30 + 0 + 0 + 0"]
+    );
+    region.end().await;
+}
+
+/// Each debt as "price: amount".
+async fn debts(tenant: &TenantRecords, customer: &str, at: &str) -> Vec<String> {
+    let currency = "USD".parse().expect("a currency");
+    let standing = tenant.credit_standing(customer, currency, instant(at)).await.expect("asked");
+    standing.debts.into_iter().map(|debt| format!("{}: {}", debt.price, debt.amount)).collect()
+}
+
+#[tokio::test]
+async fn what_credits_do_not_cover_is_carried_until_they_come_and_a_void_gives_both_back() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.subscribe(1, &json!({"overage": "Carry"})).await.remove(0);
+    let (acme, customer) = (region.tenant("acme"), subscription.customer_id.clone());
+    let begin = "2026-07-01T00:00:00Z";
+    region.grant("acme", &customer, "welcome", begin, json!({"amount": "50", "effectiveAt": begin})).await;
+    let issued = region.issued(&subscription, 12_000).await;
+    assert_eq!((issued.subtotal, issued.credits, issued.total), (amount("120"), amount("120"), Amount::ZERO));
+    Computation::verify(&issued.computation).expect("it computes to the same bytes");
+    let after = "2026-08-04T00:00:00Z";
+    assert_eq!(balances(&acme, &customer, after).await, ["welcome: 50 = 50 + 0 + 0 + 0"]);
+    assert_eq!(debts(&acme, &customer, after).await, ["base: 50", "calls: 20"]);
+
+    let more = "2026-08-05T00:00:00Z";
+    region.grant("acme", &customer, "more", more, json!({"amount": "100", "effectiveAt": more})).await;
+    assert_eq!(debts(&acme, &customer, more).await, [] as [String; 0], "the next credits pay them first");
+    assert_eq!(
+        balances(&acme, &customer, more).await,
+        ["more: 100 = 70 + 0 + 0 + 30", "welcome: 50 = 50 + 0 + 0 + 0"]
+    );
+
+    let voided = "2026-08-06T00:00:00Z";
+    let change = InvoiceChange {
+        step: InvoiceStep::Void { reason: "the plan was wrong".to_owned() },
+        seen_version: None,
+        at: instant(voided),
+        seed: Uuid::now_v7(),
+    };
+    acme.change_invoice(&issued.id, &change, &by()).await.expect("void");
+    assert_eq!(debts(&acme, &customer, voided).await, [] as [String; 0]);
+    assert_eq!(
+        balances(&acme, &customer, voided).await,
+        ["more: 100 = 0 + 0 + 0 + 100", "welcome: 50 = 0 + 0 + 0 + 50"]
     );
     region.end().await;
 }
