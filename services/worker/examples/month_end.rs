@@ -40,8 +40,6 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 /// A page of a sweep.
 const CHUNK: u32 = DUE_PAGE_MAX;
-/// Chunks that are worked on at a time: as many as the machine has cores.
-const AT_A_TIME: usize = 2;
 /// Of each invoice: one flat, the others metered.
 const LINES: usize = 10;
 const EVENTS_A_LINE: usize = 3;
@@ -142,6 +140,7 @@ impl World {
             close_grace: Duration::ZERO,
             clock_skew: Duration::ZERO,
             metrics: Metrics::unregistered(),
+            turns: BillingActivities::turns(),
         };
         Self { name, records, usage, activities, database: tokio::sync::Mutex::new(database) }
     }
@@ -166,20 +165,15 @@ impl World {
         found.into_iter().map(cursor).collect()
     }
 
+    /// All pages at once, as a sweep starts them; how many a worker closes at a time is its own business.
     async fn close_all(&self, chunks: &[PeriodsAsOf]) -> Duration {
         let begun = Instant::now();
-        let lanes = (0..AT_A_TIME).map(|lane| {
-            let mine: Vec<PeriodsAsOf> = chunks.iter().skip(lane).step_by(AT_A_TIME).cloned().collect();
+        let pages = chunks.iter().cloned().map(|chunk| {
             let activities = self.activities.clone();
-            tokio::spawn(async move {
-                for chunk in mine {
-                    let closed = activities.close_many(chunk).await.expect("closed");
-                    assert_eq!(closed.left, [], "every one of them is plain");
-                }
-            })
+            tokio::spawn(async move { activities.close_many(chunk).await.expect("closed") })
         });
-        for lane in lanes.collect::<Vec<_>>() {
-            lane.await.expect("no panic");
+        for page in pages.collect::<Vec<_>>() {
+            assert_eq!(page.await.expect("no panic").left, [], "every one of them is plain");
         }
         begun.elapsed()
     }

@@ -32,6 +32,7 @@ pub(super) async fn close(
     attempt: u32,
 ) -> Result<ClosedPeriods, StepError> {
     let PeriodsAsOf { due, stored_before_us } = asked;
+    let _turn = with.turns.acquire().await.expect("turns are never closed");
     match together(with, &due, rating::instant(stored_before_us)?).await {
         Ok(closed) => Ok(closed),
         Err(error) if attempt < ATTEMPTS_TOGETHER_MAX => Err(error),

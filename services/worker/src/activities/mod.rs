@@ -16,6 +16,7 @@ use meridian_usage_store::UsageStore;
 use temporalio_common::ActivityError;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::ActivityContext;
+use tokio::sync::Semaphore;
 
 use crate::{
     failure::StepError,
@@ -32,6 +33,10 @@ use crate::{
 /// for 500. An answer (about 200 bytes a period) stays far below Temporal's limit for a payload.
 pub const DUE_PAGE_MAX: u32 = 500;
 
+/// Pages that one worker closes at a time. Temporal hands it a hundred at once; each holds a connection to Postgres for half a second,
+/// and those of one tenant wait for each other's numbers. Four keep both stores busy, and nobody waits for a lock until it gives up.
+const PAGES_AT_ONCE: usize = 4;
+
 /// Well within the steps' heartbeat timeout (workflows/).
 const BEAT_EVERY: Duration = Duration::from_secs(3);
 
@@ -44,6 +49,8 @@ pub struct BillingActivities {
     pub close_grace: Duration,
     pub clock_skew: Duration,
     pub metrics: Metrics,
+    /// Who closes a page holds one of these: [`BillingActivities::turns`].
+    pub turns: Arc<Semaphore>,
 }
 
 #[activities]
@@ -161,6 +168,11 @@ impl BillingActivities {
 }
 
 impl BillingActivities {
+    /// Turns at closing pages, as many as a worker has.
+    pub fn turns() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(PAGES_AT_ONCE))
+    }
+
     /// What `close-periods` does on its first attempt, without a workflow: for whoever measures it.
     pub async fn close_many(&self, periods: PeriodsAsOf) -> Result<ClosedPeriods, StepError> {
         close_many::close(self, periods, 1).await
