@@ -51,7 +51,7 @@ pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
 pub use metered_usage::{MeteredKey, MeteredUsage};
 pub use migrate::{AppliedMigration, SCHEMA_VERSION};
 pub use period_usage::{PeriodKey, PeriodQuery, TotalFigures, UsageTotal};
-pub use price_usage::{PriceUsageError, PriceUsageQuery};
+pub use price_usage::{PeriodUsage, PeriodUsageQuery, PriceUsageError, PriceUsageQuery};
 pub use prove::{Proof, ProvenUsage};
 pub use quarantine::{QuarantineCursor, QuarantinePage, QuarantinedEvent};
 pub use raw_usage::{RAW_EVENTS_MAX, UsageProof, UsageProofError, UsageProofQuery};

@@ -19,7 +19,8 @@ use meridian_billing::{
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use crate::{
-    MeteredKey, MeteredUsage, PriceUsageQuery, SeriesQuery, StoredBatch, Window,
+    MeteredKey, MeteredUsage, PeriodUsage, PeriodUsageQuery, PriceUsageQuery, SeriesQuery, StoredBatch,
+    Window,
     metered_usage::plain_meter,
     rows::ProcessedEventRow,
     store_tests::{Database, HOUR, MARCH, MINUTE, batch, processed, scope},
@@ -260,6 +261,18 @@ fn query<'a>(tenant: &'a str, metered: &'a [Metered], meters: &'a Meters) -> Pri
     PriceUsageQuery { tenant, customer: "c", time_zone: "Asia/Kolkata", metered, meters, stored_before_us }
 }
 
+/// For every third query: keys of its meter, one of them twice and one of a period that cuts minutes.
+fn totals_beside(place: usize, query: &PriceUsageQuery<'_>) -> Vec<MeteredKey> {
+    let spec = query.meters.values().next().map(|(spec, _)| spec.clone());
+    let Some(spec) = spec.filter(|_| place.is_multiple_of(3)) else { return Vec::new() };
+    let key = |from, to| MeteredKey {
+        meter: query.metered[0].meter.to_string(),
+        ..key(query.tenant, spec.clone(), Period::from_microseconds(from, to).expect("a period"))
+    };
+    let whole = key(MARCH + 10 * MINUTE, MARCH + 110 * MINUTE);
+    vec![whole.clone(), key(MARCH + 7, MARCH + 90 * MINUTE + 3), whole]
+}
+
 async fn check_shapes(database: &Database, tenant: &str, facts: &[Fact], spec: &MeterSpec) {
     let metered = asked();
     let meters = BTreeMap::from([(metered[0].meter.clone(), (spec.clone(), 3))]);
@@ -301,11 +314,23 @@ async fn the_prices_of_many_are_told_together_what_each_is_told_alone() {
     // And one as of another cutoff.
     let live = PriceUsageQuery { stored_before_us: None, ..queries[0].clone() };
     queries.insert(7, live);
-    let together = database.store.price_usage_of(&queries).await.expect("told");
+    // Beside the prices, totals of every third one: more than once the same, and of every aggregation.
+    let beside: Vec<Vec<MeteredKey>> =
+        queries.iter().enumerate().map(|(place, query)| totals_beside(place, query)).collect();
+    let with_totals: Vec<PeriodUsageQuery<'_>> = queries
+        .iter()
+        .zip(&beside)
+        .map(|(query, keys)| PeriodUsageQuery { prices: query.clone(), totals: keys.clone() })
+        .collect();
+    let together = database.store.period_usage_of(&with_totals).await.expect("told");
     assert_eq!(together.len(), queries.len());
     let (mut told, mut events) = (0, 0);
-    for (query, together) in queries.iter().zip(together) {
-        match (database.store.price_usage(query).await, together) {
+    for ((query, keys), together) in queries.iter().zip(&beside).zip(together) {
+        let PeriodUsage { prices, totals } = together;
+        let totals: Vec<MeteredUsage> = totals.into_iter().map(|total| total.expect("a total")).collect();
+        let alone = database.store.metered_usage(keys, query.stored_before_us).await.expect("told");
+        assert_eq!(totals, alone, "{keys:?}");
+        match (database.store.price_usage(query).await, prices) {
             (Ok(alone), Ok(together)) => {
                 assert_eq!(alone, together, "{query:?}");
                 told += 1;

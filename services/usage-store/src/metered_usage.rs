@@ -21,7 +21,7 @@ use meridian_billing::{
 
 use crate::{
     error::UsageStoreError,
-    period_usage::{PeriodKey, PeriodQuery, TotalFigures, UsageTotal, chunk_usage},
+    period_usage::{Asked, PeriodKey, TotalFigures, UsageTotal, totals},
     readings::{Answer, ReadingsKey, Wanted},
     store::UsageStore,
 };
@@ -64,11 +64,11 @@ impl UsageStore {
         stored_before_us: Option<i64>,
     ) -> Result<Vec<Result<MeteredUsage, UsageStoreError>>, UsageStoreError> {
         let plan = Plan::of(keys);
-        let totals = self.totals(plan.totals, stored_before_us).await?;
-        let totals_before = self.totals(plan.totals_before, stored_before_us).await?;
+        let in_periods = totals(&self.client, &plan.totals, figures_of(keys), stored_before_us).await?;
+        let before = totals(&self.client, &plan.totals_before, LEVEL, stored_before_us).await?;
         let readings = self.readings(&self.client, &plan.readings, stored_before_us).await?;
         let readings_before = self.readings(&self.client, &plan.readings_before, stored_before_us).await?;
-        let (mut totals, mut totals_before) = (totals.into_iter(), totals_before.into_iter());
+        let (mut totals, mut totals_before) = (in_periods.into_iter(), before.into_iter());
         let (mut readings, mut readings_before) = (readings.into_iter(), readings_before.into_iter());
         let measured = keys.iter().map(|MeteredKey { tenant: _, customer: _, meter, spec, period }| {
             let needs = Needs::of(spec);
@@ -93,14 +93,6 @@ impl UsageStore {
         Ok(measured.collect())
     }
 
-    async fn totals(
-        &self,
-        keys: Vec<PeriodKey>,
-        stored_before_us: Option<i64>,
-    ) -> Result<Vec<UsageTotal>, UsageStoreError> {
-        self.period_usage(&PeriodQuery { keys, stored_before_us }).await
-    }
-
     /// The level that all time of one key leaves, live.
     pub(crate) async fn level(
         &self,
@@ -111,7 +103,7 @@ impl UsageStore {
         match wanted {
             LevelBefore::Nothing => Ok(Ok(Quantity::ZERO)),
             LevelBefore::Total => {
-                let total = chunk_usage(client, &[key], None).await?.pop().ok_or_else(missing)?;
+                let total = totals(client, &[key], LEVEL, None).await?.pop().ok_or_else(missing)?;
                 Ok(total_level(&total))
             }
             LevelBefore::Last => {
@@ -121,6 +113,27 @@ impl UsageStore {
             }
         }
     }
+}
+
+/// What a level is made of.
+const LEVEL: Asked = Asked { sum: true, max: false, min: false, unique: false };
+
+/// What [`Counted::of_total`] looks at for these keys.
+fn figures_of(keys: &[MeteredKey]) -> Asked {
+    let mut asked = Asked::default();
+    for key in keys {
+        match key.spec.aggregation {
+            AggregationKind::Sum | AggregationKind::Average => asked.sum = true,
+            AggregationKind::Max => asked.max = true,
+            AggregationKind::Min => asked.min = true,
+            AggregationKind::UniqueCount => asked.unique = true,
+            AggregationKind::Count
+            | AggregationKind::Latest
+            | AggregationKind::WeightedSum
+            | AggregationKind::Percentile => {}
+        }
+    }
+    asked
 }
 
 fn total_level(total: &UsageTotal) -> Result<Quantity, FinishError> {

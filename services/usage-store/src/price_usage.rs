@@ -55,25 +55,41 @@ pub enum PriceUsageError {
 /// The usage of one query's prices, in their order.
 type Told = Result<Vec<PriceUsage>, PriceUsageError>;
 
+/// What prices ask of a period, and the totals of meters that are wanted beside them as of the same cutoff.
+#[derive(Debug, Clone)]
+pub struct PeriodUsageQuery<'a> {
+    pub prices: PriceUsageQuery<'a>,
+    pub totals: Vec<MeteredKey>,
+}
+
+/// The answer to a [`PeriodUsageQuery`], in the order of its prices and of its totals.
+#[derive(Debug)]
+pub struct PeriodUsage {
+    pub prices: Result<Vec<PriceUsage>, PriceUsageError>,
+    pub totals: Vec<Result<MeteredUsage, UsageStoreError>>,
+}
+
 impl UsageStore {
     /// One answer for each metered price, in their order.
     pub async fn price_usage(&self, query: &PriceUsageQuery<'_>) -> Result<Vec<PriceUsage>, PriceUsageError> {
-        let told = self.price_usage_of(std::slice::from_ref(query)).await?.pop();
-        told.unwrap_or_else(|| Err(unreadable("a query without an answer").into()))
+        let query = PeriodUsageQuery { prices: query.clone(), totals: Vec::new() };
+        let told = self.period_usage_of(&[query]).await?.pop();
+        told.map_or_else(|| Err(unreadable("a query without an answer").into()), |told| told.prices)
     }
 
-    /// The same for many periods at once: one answer for each query, in their order. Those as of one cutoff are asked together.
-    pub async fn price_usage_of(
+    /// The same for many periods at once, with totals beside it: one answer for each query, in their order. Those as of one cutoff
+    /// are asked together, and what a price and a total have in common is asked once.
+    pub async fn period_usage_of(
         &self,
-        queries: &[PriceUsageQuery<'_>],
-    ) -> Result<Vec<Told>, UsageStoreError> {
+        queries: &[PeriodUsageQuery<'_>],
+    ) -> Result<Vec<PeriodUsage>, UsageStoreError> {
         let mut by_cutoff: BTreeMap<Option<i64>, Vec<usize>> = BTreeMap::new();
         for (index, query) in queries.iter().enumerate() {
-            by_cutoff.entry(query.stored_before_us).or_default().push(index);
+            by_cutoff.entry(query.prices.stored_before_us).or_default().push(index);
         }
-        let mut told: Vec<Option<Told>> = queries.iter().map(|_| None).collect();
+        let mut told: Vec<Option<PeriodUsage>> = queries.iter().map(|_| None).collect();
         for (stored_before_us, places) in by_cutoff {
-            let together: Vec<&PriceUsageQuery<'_>> = places.iter().map(|place| &queries[*place]).collect();
+            let together: Vec<&PeriodUsageQuery<'_>> = places.iter().map(|place| &queries[*place]).collect();
             for (place, answer) in places.iter().zip(self.told(&together, stored_before_us).await?) {
                 told[*place] = Some(answer);
             }
@@ -84,22 +100,24 @@ impl UsageStore {
     /// Of queries as of one cutoff.
     async fn told(
         &self,
-        queries: &[&PriceUsageQuery<'_>],
+        queries: &[&PeriodUsageQuery<'_>],
         stored_before_us: Option<i64>,
-    ) -> Result<Vec<Told>, UsageStoreError> {
+    ) -> Result<Vec<PeriodUsage>, UsageStoreError> {
         let asked: Vec<Result<Vec<Ask<'_>>, PriceUsageError>> =
-            queries.iter().map(|query| asks(query)).collect();
+            queries.iter().map(|query| asks(&query.prices)).collect();
         let all = || asked.iter().flatten().flatten();
-        let keys: Vec<MeteredKey> = all().filter_map(Ask::key).collect();
+        let mut keys: Vec<MeteredKey> = all().filter_map(Ask::key).collect();
+        let of_prices = keys.len();
+        keys.extend(queries.iter().flat_map(|query| query.totals.iter().cloned()));
         let looks: Vec<Look<'_>> = all().filter_map(Ask::look).collect();
-        let totals = self.metered_usage_each(&keys, stored_before_us).await?;
+        let mut totals = self.metered_usage_each(&keys, stored_before_us).await?;
+        let mut beside = totals.split_off(of_prices).into_iter();
         let looked = self.contributions(&looks, stored_before_us).await?;
         let mut answers = Answers { totals: totals.into_iter(), looked: looked.into_iter() };
         // Every answer is taken, in the order of the questions, whatever becomes of those before it.
-        let told = asked.into_iter().map(|asks| {
-            let told: Vec<Result<PriceUsage, PriceUsageError>> =
-                asks?.into_iter().map(|ask| answers.of(&ask)).collect();
-            told.into_iter().collect()
+        let told = queries.iter().zip(asked).map(|(query, asks)| PeriodUsage {
+            prices: asks.and_then(|asks| answers.of_all(&asks)),
+            totals: beside.by_ref().take(query.totals.len()).collect(),
         });
         Ok(told.collect())
     }
@@ -188,6 +206,11 @@ where
     T: Iterator<Item = Result<MeteredUsage, UsageStoreError>>,
     L: Iterator<Item = Result<Contributions, UsageStoreError>>,
 {
+    fn of_all(&mut self, asks: &[Ask<'_>]) -> Told {
+        let told: Vec<Result<PriceUsage, PriceUsageError>> = asks.iter().map(|ask| self.of(ask)).collect();
+        told.into_iter().collect()
+    }
+
     fn of(&mut self, ask: &Ask<'_>) -> Result<PriceUsage, PriceUsageError> {
         let missing = || unreadable("a price without an answer");
         let (usage, events) = if ask.total().is_some() {

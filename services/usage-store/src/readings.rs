@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::{
     error::UsageStoreError,
-    period_usage::{PeriodKey, TIME_MAX_US, instant},
+    period_usage::{PeriodKey, TIME_MAX_US, each_once, instant},
     store::{UsageStore, answered},
 };
 
@@ -32,7 +32,7 @@ const READINGS_KEYS_MAX: usize = 100;
 const DOING: &str = "reading the values of periods";
 
 /// What of a period's values is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Wanted {
     /// The last one.
     Last,
@@ -56,7 +56,7 @@ impl Wanted {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ReadingsKey {
     pub key: PeriodKey,
     pub wanted: Wanted,
@@ -131,18 +131,19 @@ struct ValueRow {
 }
 
 impl UsageStore {
-    /// One answer for each key, in the order of the keys.
+    /// One answer for each key, in the order of the keys. Equal keys are asked once.
     pub(crate) async fn readings(
         &self,
         client: &Client,
         keys: &[ReadingsKey],
         stored_before_us: Option<i64>,
     ) -> Result<Vec<Answer>, UsageStoreError> {
-        let mut answers = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(READINGS_KEYS_MAX) {
+        let (distinct, places) = each_once(keys);
+        let mut answers = Vec::with_capacity(distinct.len());
+        for chunk in distinct.chunks(READINGS_KEYS_MAX) {
             answers.extend(chunk_readings(client, chunk, stored_before_us).await?);
         }
-        Ok(answers)
+        Ok(places.into_iter().map(|place| answers[place].clone()).collect())
     }
 }
 

@@ -4,9 +4,12 @@
 //! `e2e/stores/up postgres clickhouse; eval "$(e2e/stores/env)"`
 //! `cargo run -p meridian-worker --example month_end -- 4000`
 //!
+//! Usage is stored two days before the cutoff, as nearly all of a month's is, so that it is read from roll-ups; only what is stored
+//! within the cutoff's own hour would be read event by event.
+//!
 //! It makes databases of its own, prints where the time goes, runs everything a second time to show that nothing changes, computes
 //! every invoice again from its terms and usage to show that the bytes are the same, and drops the databases when all is well.
-//! Temporal is not part of it: one workflow for 200 periods is not what costs.
+//! Temporal is not part of it: one workflow for a page of periods is not what costs.
 #![allow(clippy::unwrap_used, reason = "whoever measures wants to see what broke")]
 
 use std::time::{Duration, Instant};
@@ -23,10 +26,11 @@ use meridian_records::{
     TenantRequest, connect,
 };
 use meridian_usage_store::{
-    ClickHouseOptions, PriceUsageQuery, StoredBatch, Token, UsageStore, rows::ProcessedEventRow,
+    ClickHouseOptions, PeriodUsageQuery, PriceUsageQuery, StoredBatch, Token, UsageStore,
+    rows::ProcessedEventRow,
 };
 use meridian_worker::{
-    activities::BillingActivities,
+    activities::{BillingActivities, DUE_PAGE_MAX},
     gate::Sources,
     metrics::Metrics,
     wire::{DueCursor, PeriodsAsOf},
@@ -35,13 +39,13 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 /// A page of a sweep.
-const CHUNK: u32 = 200;
-/// Chunks that are worked on at a time: as many as the machine has cores.
-const AT_A_TIME: usize = 2;
+const CHUNK: u32 = DUE_PAGE_MAX;
 /// Of each invoice: one flat, the others metered.
 const LINES: usize = 10;
 const EVENTS_A_LINE: usize = 3;
 const TENANT: &str = "acme";
+/// How long before the cutoff usage was stored.
+const STORED_BEFORE: SignedDuration = SignedDuration::from_hours(48);
 
 #[tokio::main]
 async fn main() {
@@ -54,6 +58,7 @@ async fn main() {
     let chunks: Vec<PeriodsAsOf> =
         due.chunks(CHUNK as usize).map(|due| PeriodsAsOf { due: due.to_vec(), stored_before_us }).collect();
 
+    println!("{count} periods are due: closing them");
     let run = world.close_all(&chunks).await;
     let closed = world.digest().await;
     let lines = world.count("invoice_line_items").await;
@@ -135,6 +140,7 @@ impl World {
             close_grace: Duration::ZERO,
             clock_skew: Duration::ZERO,
             metrics: Metrics::unregistered(),
+            turns: BillingActivities::turns(),
         };
         Self { name, records, usage, activities, database: tokio::sync::Mutex::new(database) }
     }
@@ -159,20 +165,15 @@ impl World {
         found.into_iter().map(cursor).collect()
     }
 
+    /// All pages at once, as a sweep starts them; how many a worker closes at a time is its own business.
     async fn close_all(&self, chunks: &[PeriodsAsOf]) -> Duration {
         let begun = Instant::now();
-        let lanes = (0..AT_A_TIME).map(|lane| {
-            let mine: Vec<PeriodsAsOf> = chunks.iter().skip(lane).step_by(AT_A_TIME).cloned().collect();
+        let pages = chunks.iter().cloned().map(|chunk| {
             let activities = self.activities.clone();
-            tokio::spawn(async move {
-                for chunk in mine {
-                    let closed = activities.close_many(chunk).await.expect("closed");
-                    assert_eq!(closed.left, [], "every one of them is plain");
-                }
-            })
+            tokio::spawn(async move { activities.close_many(chunk).await.expect("closed") })
         });
-        for lane in lanes.collect::<Vec<_>>() {
-            lane.await.expect("no panic");
+        for page in pages.collect::<Vec<_>>() {
+            assert_eq!(page.await.expect("no panic").left, [], "every one of them is plain");
         }
         begun.elapsed()
     }
@@ -192,7 +193,7 @@ impl World {
             let begun = Instant::now();
             let asked: Vec<_> =
                 terms.iter().map(|terms| (terms.metered().expect("a plan"), terms.meters())).collect();
-            let queries: Vec<PriceUsageQuery<'_>> = terms
+            let queries: Vec<PeriodUsageQuery<'_>> = terms
                 .iter()
                 .zip(&asked)
                 .map(|(terms, (metered, meters))| PriceUsageQuery {
@@ -203,13 +204,15 @@ impl World {
                     meters,
                     stored_before_us: Some(*stored_before_us),
                 })
+                .map(|prices| PeriodUsageQuery { prices, totals: Vec::new() })
                 .collect();
-            let usage = self.usage.price_usage_of(&queries).await.expect("told");
+            let usage = self.usage.period_usage_of(&queries).await.expect("told");
             asking += begun.elapsed();
             let begun = Instant::now();
             let stored_before = Timestamp::from_microsecond(*stored_before_us).expect("an instant");
             let drafts = terms.iter().zip(usage).map(|(terms, usage)| {
-                let input = terms.invoice_input(usage.expect("told"), stored_before).expect("an input");
+                let usage = usage.prices.expect("told");
+                let input = terms.invoice_input(usage, stored_before).expect("an input");
                 InvoiceDraft::of(&Computation::of(input).expect("it computes"), terms)
             });
             let drafts: Vec<InvoiceDraft> = drafts.collect();
@@ -398,7 +401,7 @@ async fn subscribe(records: &Records, database: &mut PgConnection, count: u32) {
 /// A few events of July for each meter of each customer.
 async fn use_meters(usage: &UsageStore, count: u32) {
     let july: Timestamp = "2026-07-03T12:00:00Z".parse().expect("a time");
-    let stored_at_us = Timestamp::now().as_microsecond() - 5_000_000;
+    let stored_at_us = (Timestamp::now() - STORED_BEFORE).as_microsecond();
     for (part, customers) in (0..count).collect::<Vec<_>>().chunks(2000).enumerate() {
         let mut processed = Vec::new();
         for customer in customers {

@@ -63,6 +63,7 @@ fn activities(config: &Config, metrics: Metrics) -> anyhow::Result<BillingActivi
         close_grace: config.close_grace,
         clock_skew: config.clock_skew,
         metrics,
+        turns: BillingActivities::turns(),
     })
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use meridian_billing::{decimal::Amount, invoice::Computation, invoice_state::InvoiceStatus};
 use meridian_records::{InvoiceError, Page, SaveOutcome};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::region::{Region, by, draft};
 
@@ -114,6 +115,91 @@ async fn an_issued_invoice_and_its_lines_refuse_every_change() {
     let again =
         acme.issue_invoice(&saved.invoice.id, instant("2026-10-01T00:00:00Z"), &by()).await.expect("issued");
     assert_eq!(again, issued, "issuing again changes nothing");
+    region.end().await;
+}
+
+/// What a statement of somebody with psql is refused for.
+async fn refused(connection: &mut PgConnection, statement: &str) -> String {
+    let statement = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()));
+    let error = statement.execute(connection).await.expect_err("refused");
+    error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned()
+}
+
+/// A line for each invoice under this condition.
+fn lines_where(condition: &str) -> String {
+    format!(
+        "INSERT INTO invoice_line_items (line_id, invoice_id, tenant, position, price, quantity, amount, period_start, period_end)
+         SELECT 'line_' || invoice_id, invoice_id, tenant, 9, 'extra', 1, 0, period_start, period_end FROM invoices WHERE {condition}"
+    )
+}
+
+#[tokio::test]
+async fn lines_are_those_of_drafts_of_their_tenant_and_of_meters_that_are_there() {
+    const NO_SUCH_ROW: &str = "23503";
+    let region = Region::start().await.with_catalogue().await;
+    for (tenant, digit) in [("acme", 'a'), ("globex", 'b')] {
+        let subscription = region.add_tenant(tenant, digit).await;
+        let draft = draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
+        let saved = region.tenant(tenant).save_invoice(&draft, &by()).await.expect("saved").invoice;
+        if tenant == "globex" {
+            let at = instant("2026-08-02T01:00:00Z");
+            region.tenant(tenant).issue_invoice(&saved.id, at, &by()).await.expect("issued");
+        }
+    }
+    let mut owner = region.raw_over_all().await;
+    // One of them is issued: the draft's line is refused with it.
+    assert_eq!(refused(&mut owner, &lines_where("true")).await, "MR001");
+    let of_another_tenant =
+        lines_where("tenant = 'acme'").replace("invoice_id, tenant, 9", "invoice_id, 'globex', 9");
+    assert_eq!(refused(&mut owner, &of_another_tenant).await, "MR001");
+    let of_no_invoice =
+        lines_where("tenant = 'acme'").replace("|| invoice_id, invoice_id,", "|| invoice_id, 'inv_none',");
+    assert_eq!(refused(&mut owner, &of_no_invoice).await, "MR001");
+    let of_no_meter = "UPDATE invoice_line_items SET metric_id = 'mtr_none' WHERE tenant = 'acme'";
+    assert_eq!(refused(&mut owner, of_no_meter).await, "MR001");
+    let of_no_meter = lines_where("tenant = 'acme'")
+        .replace("position, price", "position, metric_id, price")
+        .replace("9, 'extra'", "9, 'mtr_none', 'extra'");
+    assert_eq!(refused(&mut owner, &of_no_meter).await, NO_SUCH_ROW);
+    // Nothing leaves lines without their invoice.
+    assert_eq!(refused(&mut owner, "DELETE FROM invoices WHERE tenant = 'acme'").await, NO_SUCH_ROW);
+    assert_eq!(
+        refused(&mut owner, "UPDATE invoices SET invoice_id = 'inv_x' WHERE tenant = 'acme'").await,
+        "MR001"
+    );
+    // A total that the lines do not add up to is not issued, whoever says so.
+    sqlx::query(sqlx::AssertSqlSafe(lines_where("tenant = 'acme'").replace("1, 0,", "1, 1,")))
+        .execute(&mut owner)
+        .await
+        .expect("a line of a draft");
+    let issue = "UPDATE invoices SET state = 'issued', number = 'X', sequence = 99, issued_at = now() WHERE tenant = 'acme'";
+    assert_eq!(refused(&mut owner, issue).await, "MR002");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn a_line_that_comes_while_its_invoice_is_issued_is_refused() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.add_tenant("acme", 'a').await;
+    let draft = draft(&region.terms(&subscription, None).await, 12_000, "2026-08-02T00:00:00Z");
+    region.tenant("acme").save_invoice(&draft, &by()).await.expect("saved");
+    let mut issuing = region.raw_over_all().await;
+    let issue = "UPDATE invoices SET state = 'issued', number = 'X', sequence = 99, issued_at = now()";
+    for statement in ["BEGIN", issue] {
+        sqlx::query(statement).execute(&mut issuing).await.expect("not committed yet");
+    }
+    let mut adding = region.raw_over_all().await;
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut adding).await.expect("a pid");
+    let added = tokio::spawn(async move { refused(&mut adding, &lines_where("true")).await });
+    let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+    let mut watching = region.raw().await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !sqlx::query_scalar::<_, bool>(waits).bind(pid).fetch_one(&mut watching).await.expect("asked") {
+        assert!(!added.is_finished(), "it did not wait for who issues");
+        assert!(std::time::Instant::now() < deadline, "it never came to the invoice");
+    }
+    sqlx::query("COMMIT").execute(&mut issuing).await.expect("issued");
+    assert_eq!(added.await.expect("no panic"), "MR001");
     region.end().await;
 }
 

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use meridian_billing::{
     catalogue::MeterSpec,
     ids::{MeterName, TenantId},
-    invoice::{Metered, PriceUsage},
+    invoice::Metered,
 };
 use meridian_records::{AggregatedUsage, InvoiceDraft, PeriodTerms, SaveOutcome};
-use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageQuery};
+use meridian_usage_store::{PeriodUsage, PeriodUsageQuery, PriceUsageQuery};
 
 use super::{BillingActivities, rating};
 use crate::{
@@ -32,6 +32,7 @@ pub(super) async fn close(
     attempt: u32,
 ) -> Result<ClosedPeriods, StepError> {
     let PeriodsAsOf { due, stored_before_us } = asked;
+    let _turn = with.turns.acquire().await.expect("turns are never closed");
     match together(with, &due, rating::instant(stored_before_us)?).await {
         Ok(closed) => Ok(closed),
         Err(error) if attempt < ATTEMPTS_TOGETHER_MAX => Err(error),
@@ -112,16 +113,11 @@ async fn rated(
     left: &mut Vec<DueCursor>,
 ) -> Result<BTreeMap<TenantId, Vec<Rated>>, StepError> {
     let cutoff = Some(stored_before.as_microsecond());
-    let queries: Vec<PriceUsageQuery<'_>> = laid.iter().map(|laid| laid.query(cutoff)).collect();
-    let usage = with.usage.price_usage_of(&queries).await?;
-    let keys: Vec<Vec<MeteredKey>> = laid.iter().map(|laid| rating::meter_keys(&laid.terms)).collect();
-    let mut metered = with.usage.metered_usage_each(&keys.concat(), cutoff).await?.into_iter();
+    let queries: Vec<PeriodUsageQuery<'_>> = laid.iter().map(|laid| laid.query(cutoff)).collect();
+    let usage = with.usage.period_usage_of(&queries).await?;
     let mut rated: BTreeMap<TenantId, Vec<Rated>> = BTreeMap::new();
-    for ((laid, usage), keys) in laid.iter().zip(usage).zip(&keys) {
-        // Taken first, so that the next one finds its own, whatever becomes of this one.
-        let metered: Vec<_> = metered.by_ref().take(keys.len()).collect();
-        let metered = metered.into_iter().collect::<Result<Vec<_>, _>>().map_err(StepError::from);
-        let of = metered.and_then(|metered| rate(laid, usage?, metered, stored_before));
+    for (laid, usage) in laid.iter().zip(usage) {
+        let of = rate(laid, usage, stored_before);
         if let Some(of) = or_left(&laid.due, of, left) {
             rated.entry(laid.due.tenant.clone()).or_default().push(of);
         }
@@ -130,28 +126,26 @@ async fn rated(
 }
 
 impl LaidOut {
-    fn query(&self, stored_before_us: Option<i64>) -> PriceUsageQuery<'_> {
-        PriceUsageQuery {
+    fn query(&self, stored_before_us: Option<i64>) -> PeriodUsageQuery<'_> {
+        let prices = PriceUsageQuery {
             tenant: self.terms.subscription.tenant.as_str(),
             customer: self.terms.subscription.customer.as_str(),
             time_zone: &self.terms.subscription.time_zone,
             metered: &self.metered,
             meters: &self.meters,
             stored_before_us,
-        }
+        };
+        PeriodUsageQuery { prices, totals: rating::meter_keys(&self.terms) }
     }
 }
 
-fn rate(
-    laid: &LaidOut,
-    usage: Vec<PriceUsage>,
-    metered: Vec<MeteredUsage>,
-    stored_before: Timestamp,
-) -> Result<Rated, StepError> {
+fn rate(laid: &LaidOut, usage: PeriodUsage, stored_before: Timestamp) -> Result<Rated, StepError> {
+    let PeriodUsage { prices, totals } = usage;
+    let totals = totals.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(Rated {
         due: laid.due.clone(),
-        totals: rating::totals(&laid.terms, metered, stored_before)?,
-        draft: rating::draft(&laid.terms, usage, stored_before)?,
+        totals: rating::totals(&laid.terms, totals, stored_before)?,
+        draft: rating::draft(&laid.terms, prices?, stored_before)?,
     })
 }
 

@@ -16,6 +16,7 @@ use meridian_usage_store::UsageStore;
 use temporalio_common::ActivityError;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::ActivityContext;
+use tokio::sync::Semaphore;
 
 use crate::{
     failure::StepError,
@@ -28,8 +29,13 @@ use crate::{
     },
 };
 
-/// Due periods that one step of a sweep returns; an answer stays far below Temporal's limit for a payload.
-const DUE_PAGE_MAX: u32 = 200;
+/// Due periods that one step of a sweep returns, and that are closed together: each question to a store costs much the same for 50 and
+/// for 500. An answer (about 200 bytes a period) stays far below Temporal's limit for a payload.
+pub const DUE_PAGE_MAX: u32 = 500;
+
+/// Pages that one worker closes at a time. Temporal hands it a hundred at once; each holds a connection to Postgres for half a second,
+/// and those of one tenant wait for each other's numbers. Four keep both stores busy, and nobody waits for a lock until it gives up.
+const PAGES_AT_ONCE: usize = 4;
 
 /// Well within the steps' heartbeat timeout (workflows/).
 const BEAT_EVERY: Duration = Duration::from_secs(3);
@@ -43,6 +49,8 @@ pub struct BillingActivities {
     pub close_grace: Duration,
     pub clock_skew: Duration,
     pub metrics: Metrics,
+    /// Who closes a page holds one of these: [`BillingActivities::turns`].
+    pub turns: Arc<Semaphore>,
 }
 
 #[activities]
@@ -160,6 +168,11 @@ impl BillingActivities {
 }
 
 impl BillingActivities {
+    /// Turns at closing pages, as many as a worker has.
+    pub fn turns() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(PAGES_AT_ONCE))
+    }
+
     /// What `close-periods` does on its first attempt, without a workflow: for whoever measures it.
     pub async fn close_many(&self, periods: PeriodsAsOf) -> Result<ClosedPeriods, StepError> {
         close_many::close(self, periods, 1).await
@@ -206,7 +219,7 @@ async fn find_due(with: &BillingActivities, find: FindDue) -> Result<DuePage, St
     let due =
         with.records.due_periods(Timestamp::now(), with.close_grace, after.as_ref(), DUE_PAGE_MAX).await?;
     with.metrics.due_periods.inc_by(due.len() as u64);
-    Ok(page_of(due))
+    Ok(page_of(due, DUE_PAGE_MAX))
 }
 
 /// Where a sweep goes on. The customer is no part of the order that the cursor stands for.
@@ -215,8 +228,8 @@ fn cursor(after: DueCursor) -> DuePeriod {
     DuePeriod { tenant, subscription, customer: meridian_billing::ids::CustomerKey::tenant_itself(), period }
 }
 
-fn page_of(found: Vec<DuePeriod>) -> DuePage {
-    let more = found.len() == DUE_PAGE_MAX as usize;
+fn page_of(found: Vec<DuePeriod>, asked: u32) -> DuePage {
+    let more = found.len() == asked as usize;
     let shown = |due: DuePeriod| {
         let DuePeriod { tenant, subscription, customer: _, period } = due;
         DueCursor { tenant, subscription, period }

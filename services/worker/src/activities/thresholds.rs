@@ -8,18 +8,21 @@ use meridian_billing::{
 };
 use meridian_records::InvoiceDraft;
 
-use super::{BillingActivities, DUE_PAGE_MAX, cursor, page_of, rating};
+use super::{BillingActivities, cursor, page_of, rating};
 use crate::{
     crash,
     failure::StepError,
     wire::{BilledThreshold, DuePage, FindDue, PeriodAsOf},
 };
 
+/// Running periods that one step of a sweep returns: each is a workflow that the sweep starts.
+const RUNNING_PAGE_MAX: u32 = 200;
+
 pub(super) async fn find(with: &BillingActivities, find: FindDue) -> Result<DuePage, StepError> {
     let after = find.after.map(cursor);
     let running =
-        with.records.running_with_thresholds(Timestamp::now(), after.as_ref(), DUE_PAGE_MAX).await?;
-    Ok(page_of(running))
+        with.records.running_with_thresholds(Timestamp::now(), after.as_ref(), RUNNING_PAGE_MAX).await?;
+    Ok(page_of(running, RUNNING_PAGE_MAX))
 }
 
 /// Once more for the same cutoff finds what the first attempt billed, and bills nothing.
