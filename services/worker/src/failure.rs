@@ -32,6 +32,13 @@ impl StepError {
         Self::Retry(anyhow::anyhow!("the worker is stopping or the workflow was cancelled"))
     }
 
+    /// A store is away or busy: it would fail whoever asks, whatever they ask for.
+    pub fn is_of_a_store_that_is_away(&self) -> bool {
+        let Self::Retry(error) = self else { return false };
+        let records = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient);
+        records || matches!(error.downcast_ref(), Some(UsageStoreError::Away { .. }))
+    }
+
     /// For the metric.
     pub fn code(&self) -> &'static str {
         match self {
@@ -131,6 +138,8 @@ impl From<RatingError> for StepError {
 #[cfg(test)]
 mod tests {
     use meridian_billing::invoice_state::Refusal;
+    use meridian_records::PostgresOptions;
+    use meridian_usage_store::{ClickHouseOptions, UsageStore};
 
     use super::*;
 
@@ -161,5 +170,24 @@ mod tests {
         };
         assert!(!failure.is_non_retryable());
         assert!(failure.source_error().to_string().contains("too many queries"));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_told_from_one_that_refuses() {
+        let nobody = ClickHouseOptions {
+            url: "http://127.0.0.1:1".into(),
+            database: String::new(),
+            user: String::new(),
+            password: String::new(),
+        };
+        let away = UsageStore::connect(&nobody).ping().await.expect_err("nobody listens");
+        assert!(StepError::from(away).is_of_a_store_that_is_away());
+        let options = PostgresOptions::new("127.0.0.1", 1, "none", "none", "none");
+        let records = meridian_records::connect(&options).expect("options");
+        let away = records.catalogue_version().await.expect_err("nobody listens");
+        assert!(StepError::from(away).is_of_a_store_that_is_away());
+        let refused = UsageStoreError::Refused { doing: "reading", code: None, reason: "no".into() };
+        assert!(!StepError::from(refused).is_of_a_store_that_is_away());
+        assert!(!StepError::from(SubscriptionError::NotFound).is_of_a_store_that_is_away());
     }
 }

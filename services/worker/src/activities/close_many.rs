@@ -23,7 +23,8 @@ use crate::{
     wire::{ClosedPeriods, DueCursor, PeriodsAsOf},
 };
 
-/// So often a chunk is tried together. What keeps all of them from it may be one of them, so then each is tried by itself.
+/// So often a chunk is tried together. What keeps all of them from it may be one of them, so then each is tried by itself;
+/// a store that is away is waited for together.
 const ATTEMPTS_TOGETHER_MAX: u32 = 10;
 
 pub(super) async fn close(
@@ -35,7 +36,7 @@ pub(super) async fn close(
     let _turn = with.turns.acquire().await.expect("turns are never closed");
     match together(with, &due, rating::instant(stored_before_us)?).await {
         Ok(closed) => Ok(closed),
-        Err(error) if attempt < ATTEMPTS_TOGETHER_MAX => Err(error),
+        Err(error) if attempt < ATTEMPTS_TOGETHER_MAX || error.is_of_a_store_that_is_away() => Err(error),
         Err(error) => {
             tracing::warn!(periods = due.len(), attempt, %error, "periods cannot be closed together");
             Ok(ClosedPeriods { closed: 0, left: due })
