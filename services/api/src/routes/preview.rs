@@ -1,4 +1,4 @@
-//! What a period would cost if it were billed as things are now. Computed by the same engine from the same terms as the
+//! What a period would cost if it were billed now, or had been billed at an instant before. Computed by the same engine from the same terms as the
 //! invoice, and kept nowhere.
 
 use axum::{Json, extract::State};
@@ -24,17 +24,21 @@ pub(crate) struct PreviewInvoice {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     period_start: Option<Timestamp>,
+    /// RFC 3339: usage counts as it was known then; the default is now. Terms and credits are those of now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Preview {
     #[serde(flatten)]
     invoice: Invoice,
-    /// Whether the period is over. Before that its usage still grows.
+    /// Whether the period was over by then. Before that its usage still grows.
     period_over: bool,
 }
 
-/// The invoice of a period as it would be now.
+/// The invoice of a period as it would be now, or by what was known of its usage at an instant.
 #[utoipa::path(post, path = "/v1/invoices/preview", tag = "Invoices", operation_id = "previewInvoice",
     request_body = PreviewInvoice, responses((status = 200, body = Preview)))]
 pub(crate) async fn preview(
@@ -42,20 +46,27 @@ pub(crate) async fn preview(
     caller: Caller,
     Body(body): Body<PreviewInvoice>,
 ) -> Result<Json<Preview>, Problem> {
+    let now = Timestamp::now();
+    let at = body.at.unwrap_or(now);
+    if at > now {
+        return Err(Problem::invalid(
+            "at",
+            "is in the future: nobody knows what will have been used by then",
+        ));
+    }
     let id = shown::subscription_id(&body.subscription_id)?;
     let records = caller.records(&app);
     let terms = records.period_terms(&id, body.period_start).await?;
-    let now = Timestamp::now();
-    let usage = usage::of_terms(app.usage(), &terms, now).await?;
-    let mut input = terms.invoice_input(usage, now)?;
+    let usage = usage::of_terms(app.usage(), &terms, at).await?;
+    let mut input = terms.invoice_input(usage, at)?;
     let (customer, currency) = (&terms.subscription.customer_id, terms.plan.spec.currency);
     let overage = terms.subscription.terms.overage;
     input.adjustments.credits = records.credits_for(customer, currency, &input, overage).await?;
     let computed = compute(&input).map_err(|error| Problem::internal(&error))?;
-    Ok(Json(Preview { period_over: terms.period.end <= now, invoice: show(&terms, computed, now) }))
+    Ok(Json(Preview { period_over: terms.period.end <= at, invoice: show(&terms, computed, at, now) }))
 }
 
-fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoice {
+fn show(terms: &PeriodTerms, computed: ComputedInvoice, at: Timestamp, now: Timestamp) -> Invoice {
     let currency = computed.currency;
     let line = |line: meridian_billing::invoice::Line| Line {
         // What was only computed has no id to go on with.
@@ -93,7 +104,7 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, now: Timestamp) -> Invoi
         tax: shown::amount(currency, computed.tax),
         total: shown::amount(currency, computed.total),
         lines: computed.lines.into_iter().map(line).collect(),
-        stored_before: shown::instant(now),
+        stored_before: shown::instant(at),
         catalogue_version: terms.catalogue_version,
         engine_version: meridian_billing::ENGINE_VERSION,
         created_at: shown::instant(now),

@@ -38,6 +38,18 @@ async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events
         .expect(200);
     assert_eq!((preview["total"].as_str(), preview["status"].as_str()), (Some("120.00"), Some("preview")));
     assert_eq!(preview["period_over"], true);
+    // The calls were stored as July ended: before that nobody knew of them.
+    for (at, over, total) in [
+        ("2026-07-20T00:00:00Z", false, "100.00"),
+        ("2026-08-01T00:00:00Z", true, "100.00"),
+        ("2026-08-01T00:00:00.000001Z", true, "120.00"),
+    ] {
+        let asked =
+            json!({"subscription_id": subscription, "period_start": "2026-07-01T00:00:00Z", "at": at});
+        let then = region.post("acme", "/v1/invoices/preview", asked).await.expect(200);
+        assert_eq!((&then["period_over"], &then["total"]), (&json!(over), &json!(total)), "{at}");
+        assert_eq!(then["stored_before"], at);
+    }
 
     let id = rate(&region, "acme", &subscription, 12_000).await;
     let draft = region.get("acme", &format!("/v1/invoices/{id}")).await.expect(200);

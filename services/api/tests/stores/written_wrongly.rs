@@ -60,6 +60,13 @@ async fn wrong_bodies_name_what_is_wrong() {
             Some("ends_at"),
         ),
         ("/v1/invoices/preview", json!({"subscription_id": "sub_0"}), 404, "not_found", None),
+        (
+            "/v1/invoices/preview",
+            json!({"subscription_id": "sub_0", "at": "2100-01-01T00:00:00Z"}),
+            422,
+            "invalid",
+            Some("at"),
+        ),
         ("/v1/coupons", json!({}), 422, "invalid", None),
         ("/v1/coupons", json!({"name": "a"}), 422, "invalid", Some("percent")),
         ("/v1/coupons", json!({"name": "a", "percent": 7}), 422, "invalid", Some("percent")),
