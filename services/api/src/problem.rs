@@ -75,7 +75,7 @@ pub enum Code {
     InvoiceAlreadyReissued,
     /// An invoice with credit notes cannot be void.
     InvoiceCredited,
-    /// A later invoice of the period counts on it, so it cannot be void.
+    /// A later invoice counts on it, so it cannot be void.
     InvoiceBuiltUpon,
     /// More than is left of what the invoice charges.
     CreditTooMuch,
@@ -282,9 +282,13 @@ impl From<InvoiceError> for Problem {
             InvoiceError::NoSuchSubscription => Self::not_found("subscription"),
             InvoiceError::Refused(refusal) => refusal.into(),
             InvoiceError::Credited => Self::conflict(Code::InvoiceCredited, error.to_string()),
-            InvoiceError::BuiltUpon => Self::conflict(Code::InvoiceBuiltUpon, error.to_string()),
+            InvoiceError::BuiltUpon | InvoiceError::LateUsageBilled => {
+                Self::conflict(Code::InvoiceBuiltUpon, error.to_string())
+            }
             InvoiceError::Store(error) => error.into(),
-            InvoiceError::OtherEngine { .. } => Self::conflict(Code::DraftOutdated, error.to_string()),
+            InvoiceError::OtherEngine { .. } | InvoiceError::LateUsageOutdated => {
+                Self::conflict(Code::DraftOutdated, error.to_string())
+            }
             InvoiceError::LinesDoNotAddUp { .. }
             | InvoiceError::Corrupt(_)
             | InvoiceError::Unproven(_)

@@ -106,6 +106,7 @@ fn input(plans: usize, prices: usize) -> InvoiceInput {
         charged_in_advance: Vec::new(),
         next: None,
         stored_before: "2026-08-02T00:00:00Z".parse().expect("a time"),
+        late: Vec::new(),
         adjustments: Adjustments::default(),
     }
 }

@@ -252,6 +252,7 @@ impl<'a> Course<'a> {
             next: billed.next.clone(),
             stored_before: billed.period.end,
             usage,
+            late: Vec::new(),
             adjustments: self.adjustments(index),
         })
     }

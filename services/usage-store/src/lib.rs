@@ -21,6 +21,7 @@ mod backfill_tests;
 mod contributions;
 mod error;
 mod insert;
+mod late_usage;
 mod line_events;
 #[cfg(all(test, feature = "stores-tests"))]
 mod metered_tests;
@@ -47,6 +48,7 @@ mod usage_series;
 pub use backfill::{Backfill, BackfillQuery};
 pub use error::UsageStoreError;
 pub use insert::{Deadline, EncodedInsert, InsertReport, StoredBatch, Token};
+pub use late_usage::LateUsageKey;
 pub use line_events::{EventCursor, LineEvent, LineEventsPage, LineQuery};
 pub use metered_usage::{MeteredKey, MeteredUsage};
 pub use migrate::{AppliedMigration, SCHEMA_VERSION};

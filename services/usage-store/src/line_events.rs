@@ -16,7 +16,7 @@ use crate::{
 /// Events of one page.
 pub const PAGE_EVENTS_MAX: u32 = 1_000;
 
-/// Which events: `[start, end)` by their time, stored before the line's cutoff (`None`: all).
+/// Which events: `[start, end)` by their time, stored up to the line's cutoff (`None`: all).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineQuery {
     pub meter: String,
@@ -24,6 +24,8 @@ pub struct LineQuery {
     pub customer: String,
     pub start_us: i64,
     pub end_us: i64,
+    /// `None`: from the beginning. What was stored before was charged by another line.
+    pub stored_from_us: Option<i64>,
     pub stored_before_us: Option<i64>,
 }
 
@@ -92,8 +94,9 @@ impl UsageStore {
     ) -> Result<LineEventsPage, UsageStoreError> {
         let doing = "reading the events of a line";
         let limit = limit.clamp(1, PAGE_EVENTS_MAX);
-        let stored =
-            query.stored_before_us.map(|us| format!("AND stored_at < {}", instant(us))).unwrap_or_default();
+        let from = query.stored_from_us.map(|us| format!("AND stored_at >= {}", instant(us)));
+        let before = query.stored_before_us.map(|us| format!("AND stored_at < {}", instant(us)));
+        let stored: String = from.into_iter().chain(before).collect::<Vec<_>>().join(" ");
         let after = after
             .map(|at| {
                 format!("AND (time, identity) > ({}, toUInt128('{}'))", instant(at.time_us), at.identity)

@@ -16,8 +16,8 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde::Deserialize;
 
 use crate::{
-    ClickHouseOptions, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery, StoredBatch,
-    Token, UsageStore, UsageStoreError, Window,
+    ClickHouseOptions, LateUsageKey, LineQuery, PeriodKey, PeriodQuery, ReleaseQuery, Scope, SeriesQuery,
+    StoredBatch, Token, UsageStore, UsageStoreError, Window,
     insert::Deadline,
     metered_usage::plain_meter,
     rows::{ConflictRow, ProcessedEventRow, QuarantinedRow, RawEventRow, ReleaseRow},
@@ -516,6 +516,7 @@ async fn the_events_of_a_line_come_page_by_page_and_as_of_its_cutoff() {
         customer: "c".into(),
         start_us: MARCH,
         end_us: MARCH + 8,
+        stored_from_us: None,
         stored_before_us: Some(MARCH + 10),
     };
     let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
@@ -530,6 +531,10 @@ async fn the_events_of_a_line_come_page_by_page_and_as_of_its_cutoff() {
         }
     }
     assert_eq!((seen, pages), ((0..24).collect(), 3));
+    // What was stored from the cutoff on is another line's.
+    let later = LineQuery { stored_from_us: query.stored_before_us, stored_before_us: None, ..query.clone() };
+    let page = database.store.line_events(&scope("acme"), &later, None, 10).await.unwrap();
+    assert_eq!(page.events.iter().map(|e| e.kafka_offset).collect::<Vec<_>>(), [99]);
     assert_eq!(database.store.line_events(&scope("globex"), &query, None, 10).await.unwrap().events, []);
     database.drop().await;
 }
@@ -585,5 +590,41 @@ async fn a_consumer_finds_the_ids_that_are_stored() {
     assert_eq!(database.store.kept_meters("h1").await.unwrap().as_deref(), Some("[\"it's\"]"));
     assert_eq!(database.store.kept_meters("h2").await.unwrap(), None);
     assert_eq!(database.count("meter_snapshots").await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn late_usage_is_what_was_stored_since_and_is_of_before() {
+    let database = Database::make().await;
+    let early =
+        |customer: &str, minutes: i64, offset| processed(customer, MARCH + minutes * MINUTE, 1, offset);
+    // Looked at until an hour after March began; the next period begins 30 minutes after it.
+    let (looked, start) = (MARCH + HOUR, MARCH + 30 * MINUTE);
+    let rows = vec![early("seen", 5, 1), early("late", 6, 2)];
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "1-2", MARCH) }).await;
+    let rows = vec![early("late", 9, 3), early("late", 7, 4), early("in-time", 31, 5)];
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "3-5", looked + MINUTE) }).await;
+    let rows = vec![early("later", 9, 6)];
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "6-6", looked + 2 * HOUR) }).await;
+    let key = |tenant: &str, customer: &str| LateUsageKey {
+        tenant: tenant.into(),
+        customer: customer.into(),
+        period_start_us: start,
+        stored_from_us: looked,
+    };
+    let keys = [
+        key("acme", "seen"),
+        key("acme", "late"),
+        key("acme", "in-time"),
+        key("acme", "later"),
+        key("globex", "late"),
+        // This one's earlier periods end before.
+        LateUsageKey { period_start_us: MARCH + 7 * MINUTE, ..key("acme", "late") },
+    ];
+    let found = database.store.late_usage(&keys, looked + HOUR).await.unwrap();
+    assert_eq!(found, [None, Some(MARCH + 7 * MINUTE), None, None, None, None]);
+    let found = database.store.late_usage(&keys, looked + 3 * HOUR).await.unwrap();
+    assert_eq!(found[3], Some(MARCH + 9 * MINUTE));
+    assert_eq!(database.store.late_usage(&[], MARCH).await.unwrap(), []);
     database.drop().await;
 }

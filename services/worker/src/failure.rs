@@ -107,9 +107,12 @@ impl From<InvoiceError> for StepError {
             InvoiceError::Store(error) => return error.into(),
             InvoiceError::NotFound => "NoSuchInvoice",
             InvoiceError::NoSuchSubscription => "NoSuchSubscription",
-            InvoiceError::Refused(_) | InvoiceError::Credited | InvoiceError::BuiltUpon => {
-                "InvoiceNotIssuable"
-            }
+            InvoiceError::Refused(_)
+            | InvoiceError::Credited
+            | InvoiceError::BuiltUpon
+            | InvoiceError::LateUsageBilled => "InvoiceNotIssuable",
+            // The next sweep computes it anew.
+            InvoiceError::LateUsageOutdated => "DraftOutdated",
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
             InvoiceError::OtherEngine { .. } => "DraftOfAnotherEngine",
             InvoiceError::Unproven(_) => "DraftUnproven",

@@ -4,6 +4,9 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use jiff::Timestamp;
+use meridian_billing::invoice::Computation;
+use meridian_records::{Invoice, InvoiceLine};
 use meridian_usage_store::{LineEvent as Record, LineQuery};
 use serde::Serialize;
 use serde_json::Value;
@@ -59,12 +62,24 @@ pub(crate) async fn list(
         customer: invoice.customer.to_string(),
         start_us: line.period_start.as_microsecond(),
         end_us: line.period_end.as_microsecond(),
+        stored_from_us: charged_before(&invoice, line)?.map(Timestamp::as_microsecond),
         stored_before_us: Some(invoice.stored_before.as_microsecond()),
     };
     let page =
         app.usage().line_events(&caller.usage_scope(), &query, paging.cursor()?, paging.limit()?).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(Json(List { data: page.events.into_iter().map(show).collect(), next_cursor }))
+}
+
+/// For a line of late usage until when its period's events were charged by earlier invoices.
+fn charged_before(invoice: &Invoice, line: &InvoiceLine) -> Result<Option<Timestamp>, Problem> {
+    if line.period_start >= invoice.period_start {
+        return Ok(None);
+    }
+    let computation: Computation =
+        serde_json::from_str(&invoice.computation).map_err(|error| Problem::internal(&error))?;
+    let late = computation.input.late.iter().find(|late| late.period.contains(line.period_start));
+    Ok(late.map(|late| late.stored_from))
 }
 
 fn show(event: Record) -> LineEvent {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use meridian_billing::{
     decimal::Quantity,
-    invoice::{Computation, PriceUsage},
+    invoice::{Computation, LateUsage, PriceUsage},
+    price::Usage,
 };
-use meridian_records::{By, InvoiceDraft};
+use meridian_records::{BilledPeriod, By, InvoiceDraft};
 use reqwest::Method;
 use serde_json::json;
 
@@ -126,6 +127,46 @@ async fn issuing_numbers_an_invoice_once_and_moves_to_the_next_period() {
     assert_eq!(now["next_period"]["start"], "2026-08-01T00:00:00Z");
     let list = region.get("acme", &format!("/v1/invoices?subscription_id={subscription}")).await.expect(200);
     assert_eq!(list["data"], json!([issued]));
+}
+
+#[tokio::test]
+async fn a_line_of_late_usage_leads_back_to_the_late_events_alone() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let subscription = region.subscription("acme").await;
+    region.call("acme", "", 12_000).await;
+    let july = rate(&region, "acme", &subscription, 12_000).await;
+    region.post("acme", &format!("/v1/invoices/{july}/issue"), json!({})).await.expect(200);
+    region.call_stored_at("acme", "", 30, Timestamp::now().as_microsecond()).await;
+
+    // August, as the worker bills it.
+    let records = region.tenant("acme");
+    let id = subscription.parse().expect("an id");
+    let terms = records.period_terms(&id, None).await.expect("terms");
+    let told = |billed: &BilledPeriod, calls: i64| {
+        let quantity = Quantity::from_integer(calls);
+        billed
+            .charged
+            .iter()
+            .map(|told| PriceUsage { usage: Usage::Total(quantity), ..told.clone() })
+            .collect()
+    };
+    let billed = records.billed_periods(&id, terms.subscription.starts_at, terms.period.start).await;
+    let billed = billed.expect("July").pop().expect("July");
+    let usage = told(&billed, 12_030);
+    let late =
+        LateUsage::of(billed.invoice.clone(), &billed.input, billed.stored_before, &billed.charged, usage);
+    let mut input = terms.invoice_input(told(&billed, 0), Timestamp::now()).expect("an input");
+    input.late = vec![late.expect("rated").expect("something new")];
+    let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
+    let august = records.save_invoice(&draft, &By::new("worker", "test")).await.expect("saved").invoice.id;
+
+    let shown = region.get("acme", &format!("/v1/invoices/{august}")).await.expect(200);
+    let of_july = |line: &&serde_json::Value| line["period_start"] == "2026-07-01T00:00:00Z";
+    let line = shown["lines"].as_array().expect("lines").iter().find(of_july).expect("a line of July");
+    assert_eq!((&line["quantity"], &line["amount"]), (&json!("30"), &json!("0.30")));
+    let path = format!("/v1/invoices/{august}/lines/{}/events", line["id"].as_str().expect("an id"));
+    let events = region.get("acme", &path).await.expect(200);
+    assert_eq!(events["data"].as_array().expect("a list").len(), 30);
 }
 
 #[tokio::test]

@@ -217,8 +217,12 @@ impl Region {
         handle.terminate(Default::default()).await.expect("terminated");
     }
 
-    /// That many calls, spread over July.
+    /// That many calls, spread over July, stored as it ended.
     pub async fn call(&self, tenant: &str, customer: &str, count: u32) {
+        self.call_stored_at(tenant, customer, count, JULY_US + 31 * 86_400_000_000).await;
+    }
+
+    pub async fn call_stored_at(&self, tenant: &str, customer: &str, count: u32, stored_at_us: i64) {
         static BATCH: AtomicU32 = AtomicU32::new(0);
         let number = BATCH.fetch_add(1, Ordering::Relaxed);
         let first = i64::from(number) * 1_000_000;
@@ -226,7 +230,7 @@ impl Region {
             topic: "events".to_owned(),
             partition: 0,
             range: format!("{first}-{}", first + i64::from(count) - 1),
-            stored_at_us: JULY_US + 31 * 86_400_000_000,
+            stored_at_us,
         };
         let (raw, processed) =
             (0..count).map(|index| event(tenant, customer, first + i64::from(index), index, count)).unzip();

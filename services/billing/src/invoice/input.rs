@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Adjustments;
+use super::{Adjustments, LateUsage};
 use crate::{
     catalogue::PlanSpec,
     decimal::{Amount, Quantity},
@@ -42,6 +42,9 @@ pub struct InvoiceInput {
     pub stored_before: Timestamp,
     /// One entry for each of [`super::metered`], in its order, zero usage included.
     pub usage: Vec<PriceUsage>,
+    /// What became known of earlier periods after their invoices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<LateUsage>,
     #[serde(default, skip_serializing_if = "Adjustments::is_empty")]
     pub adjustments: Adjustments,
 }

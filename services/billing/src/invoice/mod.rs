@@ -9,9 +9,11 @@
 //! - flat prices billed in advance, for the next period. For its own period it charges what earlier invoices did not: all of
 //!   it in the first period, and after a change within the period the difference. So each moment is charged exactly once.
 //!
+//! - what became known of earlier periods after their invoices ([`LateUsage`]), by their own terms.
+//!
 //! Usage that is missing from the input is an error and never zero: a failed lookup must not become a cheaper invoice.
 //!
-//! Reading order: [`input`] → [`charges`] (which price held when) → [`flat`], [`usage`], [`commitment`], [`plan_bounds`]
+//! Reading order: [`input`] → [`charges`] (which price held when) → [`flat`], [`usage`], [`commitment`], [`plan_bounds`], [`late`]
 //! (lines) → [`adjustments`] (coupons, credits, taxes) → [`computation`].
 
 mod adjustments;
@@ -20,6 +22,7 @@ mod commitment;
 mod computation;
 mod flat;
 mod input;
+mod late;
 mod line;
 mod plan_bounds;
 mod progress;
@@ -33,6 +36,7 @@ pub use computation::{Computation, RecomputeError};
 pub use input::{
     AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanTerms, PriceUsage, Terms,
 };
+pub use late::LateUsage;
 pub use line::{Line, LineError, LineRole};
 pub use progress::{Progress, usage_amount};
 
@@ -172,6 +176,7 @@ fn lines(input: &InvoiceInput) -> Result<PriceLines, InvoiceError> {
     let currency = line::currency_of(input)?;
     let (mut lines, of_plans) = price_lines(input)?;
     if input.kind == InvoiceKind::Period {
+        lines.extend(input.late.iter().flat_map(|late| late.lines.iter().cloned()));
         lines.extend(flat::in_advance(input)?);
     }
     Ok(PriceLines { currency, lines, of_plans })

@@ -1,5 +1,6 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
+mod late;
 mod settlement;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,7 @@ fn of_segments(segments: Vec<BilledSegment>, next: Terms, usage: &[(&str, &str)]
         next: Some(NextTerms { period: period(APRIL), terms: next, share: Share::WHOLE }),
         stored_before: "2026-04-01T01:00:07Z".parse().expect("a time"),
         usage: told,
+        late: Vec::new(),
         adjustments: Adjustments::default(),
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Invoice, InvoiceChange, InvoiceError, InvoiceStep, read};
+use super::{Invoice, InvoiceChange, InvoiceError, InvoiceStep, late, read};
 use crate::{
     By, TenantRecords, audit,
     catalogue::parsed,
@@ -68,6 +68,9 @@ async fn carry_out(
             // What a note gave back cannot go back a second time with the whole invoice.
             if row.try_get::<i32, _>("part").doing(DOING)? > 0 {
                 return Err(InvoiceError::BuiltUpon);
+            }
+            if late::is_built_upon(transaction, tenant, row).await? {
+                return Err(InvoiceError::LateUsageBilled);
             }
             if credit_notes::any_of(transaction, tenant, id).await? {
                 return Err(InvoiceError::Credited);

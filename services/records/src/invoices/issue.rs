@@ -12,7 +12,7 @@ use meridian_billing::{
 use serde_json::{Value, json};
 use sqlx::{Postgres, Row, Transaction};
 
-use super::{Invoice, InvoiceError, change::stored_version, read, spend};
+use super::{Invoice, InvoiceError, change::stored_version, late, read, spend};
 use crate::{
     By, LedgerKey, TenantRecords, audit,
     catalogue::parsed,
@@ -40,6 +40,7 @@ impl TenantRecords {
             InvoiceStatus::Draft => {
                 let command = |action| InvoiceCommand { action, seen_version: state.version, at: issued_at };
                 let issued = transition(&state, &command(InvoiceAction::Issue))?.next;
+                late::check(&mut transaction, tenant, &row).await?;
                 let ledger = LedgerKey {
                     tenant: self.scope.tenant().clone(),
                     customer_id: row.try_get("customer_id").doing(DOING)?,

@@ -2,17 +2,19 @@
 //! invoice exists for a subscription, period and revision, whoever computes it and however often.
 //!
 //! draft.rs saves, issue.rs issues, together.rs does both for many periods at once, spend.rs lets credits pay just before, change.rs pays, voids and issues again, prove.rs hands
-//! out what proves them, read.rs reads. Amounts are computed elsewhere (`meridian-billing`) and only checked here; which step may
+//! out what proves them, late.rs what usage that became known later is counted from, read.rs reads. Amounts are computed elsewhere (`meridian-billing`) and only checked here; which step may
 //! follow which is decided there too (`invoice_state`).
 
 mod change;
 mod draft;
 mod issue;
+mod late;
 mod prove;
 mod read;
 mod spend;
 mod together;
 
+pub use late::BilledPeriod;
 pub use prove::StoredComputation;
 pub(crate) use read::{locked, state};
 pub use together::IssuedPeriod;
@@ -194,6 +196,12 @@ pub enum InvoiceError {
         "what a threshold billed within a period counts in the period's own invoice: give it back by a credit note"
     )]
     BuiltUpon,
+    #[error("a later invoice charges what became known of this period: make that one void first")]
+    LateUsageBilled,
+    #[error(
+        "what the draft charges of earlier periods was charged or given back meanwhile: close its period again"
+    )]
+    LateUsageOutdated,
     #[error("the lines add up to {lines}, the total says {total}")]
     LinesDoNotAddUp { lines: String, total: Amount },
     /// A bug somewhere above: nothing was issued, and trying again will not help.

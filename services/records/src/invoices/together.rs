@@ -2,7 +2,7 @@
 //! are, the number of statements is the same.
 //!
 //! Only what is plain goes together: the period's first invoice, of a customer without credits in its currency. Anything else (an
-//! invoice is there already, credits are to be spent, an invoice of nothing is to be skipped) goes by itself, through the
+//! invoice is there already, credits are to be spent, late usage is charged, an invoice of nothing is to be skipped) goes by itself, through the
 //! same functions as ever, when the transaction is through. One that cannot be issued is its own answer and holds up no other.
 //!
 //! Twice, or by two at once, it makes one invoice each: the unique key of a period decides who made it, and who comes second finds
@@ -23,7 +23,7 @@ use super::{
     InvoiceDraft, InvoiceError, SaveOutcome,
     change::stored_version,
     draft::{self, LinesOf, NewInvoice},
-    read,
+    late, read,
 };
 use crate::{
     By, Subscription, TenantRecords,
@@ -169,6 +169,9 @@ impl Ways {
     fn of<'a>(&self, draft: &'a InvoiceDraft, issued_at: Timestamp) -> Result<Way<'a>, StoreError> {
         let Some(row) = self.subscriptions.get(draft.subscription.as_str()) else { return Ok(Way::ByItself) };
         let Ok(subscription) = subscriptions::read(row) else { return Ok(Way::ByItself) };
+        if late::may_charge_late_usage(&draft.computation) {
+            return Ok(Way::ByItself);
+        }
         if let Some(newest) = self.newest.get(&(draft.subscription.to_string(), draft.period_start)) {
             return done(newest, &subscription, draft);
         }

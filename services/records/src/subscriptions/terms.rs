@@ -79,6 +79,7 @@ impl PeriodTerms {
             next: self.next.clone(),
             stored_before,
             usage,
+            late: Vec::new(),
             adjustments: self.adjustments(),
         }
     }

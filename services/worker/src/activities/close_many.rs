@@ -16,7 +16,7 @@ use meridian_billing::{
 use meridian_records::{AggregatedUsage, InvoiceDraft, PeriodTerms, SaveOutcome};
 use meridian_usage_store::{PeriodUsage, PeriodUsageQuery, PriceUsageQuery};
 
-use super::{BillingActivities, rating};
+use super::{BillingActivities, late, rating};
 use crate::{
     crash,
     failure::StepError,
@@ -51,6 +51,7 @@ async fn together(
 ) -> Result<ClosedPeriods, StepError> {
     let mut left = Vec::new();
     let laid = laid_out(with, due, stored_before, &mut left).await?;
+    let laid = without_late_usage(with, laid, stored_before, &mut left).await?;
     let rated = rated(with, laid, stored_before, &mut left).await?;
     let mut closed = 0;
     for (tenant, rated) in rated {
@@ -96,6 +97,20 @@ async fn laid_out(
         }
     }
     Ok(laid)
+}
+
+/// Who used something of earlier periods that became known since is billed by itself: each of those periods is looked at.
+async fn without_late_usage(
+    with: &BillingActivities,
+    laid: Vec<LaidOut>,
+    stored_before: Timestamp,
+    left: &mut Vec<DueCursor>,
+) -> Result<Vec<LaidOut>, StepError> {
+    let terms: Vec<&PeriodTerms> = laid.iter().map(|laid| &laid.terms).collect();
+    let late = late::since(with, &terms, stored_before.as_microsecond()).await?;
+    let (late, plain): (Vec<_>, Vec<_>) = laid.into_iter().zip(late).partition(|(_, late)| late.is_some());
+    left.extend(late.into_iter().map(|(laid, _)| laid.due));
+    Ok(plain.into_iter().map(|(laid, _)| laid).collect())
 }
 
 fn lay_out(due: &DueCursor, terms: PeriodTerms, stored_before: Timestamp) -> Result<LaidOut, StepError> {
@@ -146,7 +161,7 @@ fn rate(laid: &LaidOut, usage: PeriodUsage, stored_before: Timestamp) -> Result<
     Ok(Rated {
         due: laid.due.clone(),
         totals: rating::totals(&laid.terms, totals, stored_before)?,
-        draft: rating::draft(&laid.terms, prices?, stored_before)?,
+        draft: rating::draft(&laid.terms, prices?, Vec::new(), stored_before)?,
     })
 }
 

@@ -2,6 +2,7 @@
 //! what it did before. This file names, counts and reports; what a step does stands in the files beside it.
 
 mod close_many;
+mod late;
 mod ledgers;
 mod pipeline;
 mod rating;

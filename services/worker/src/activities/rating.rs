@@ -7,13 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use meridian_billing::{
     decimal::Quantity,
     ids::{MeterName, SubscriptionId, TenantId},
-    invoice::{Computation, PriceUsage},
+    invoice::{Computation, InvoiceInput, LateUsage, PriceUsage},
     meter::FinishError,
 };
 use meridian_records::{By, Invoice, InvoiceDraft, MeterRow, PeriodTerms, SaveOutcome, Scope, TenantRecords};
 use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageQuery};
 
-use super::BillingActivities;
+use super::{
+    BillingActivities,
+    late::{self, Late},
+};
 use crate::{
     crash,
     failure::StepError,
@@ -59,9 +62,11 @@ pub(super) async fn rate_period(
     with: &BillingActivities,
     asked: PeriodAsOf,
 ) -> Result<ClosedPeriod, StepError> {
-    let terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
+    let mut terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
     let usage = price_usage(with, &terms, asked.stored_before_us).await?;
-    let draft = draft(&terms, usage, instant(asked.stored_before_us)?)?;
+    let Late { usage: late, charges } = late::of(with, &terms, asked.stored_before_us).await?;
+    terms.charges.extend(charges);
+    let draft = draft(&terms, usage, late, instant(asked.stored_before_us)?)?;
     let saved = scoped(with, asked.tenant).save_invoice(&draft, &by("a billing period was closed")).await?;
     crash::point("rate-period/saved");
     with.metrics.invoice(counted_as(saved.outcome));
@@ -110,9 +115,10 @@ pub(super) async fn price_usage(
 pub(super) fn draft(
     terms: &PeriodTerms,
     usage: Vec<PriceUsage>,
+    late: Vec<LateUsage>,
     stored_before: Timestamp,
 ) -> Result<InvoiceDraft, StepError> {
-    let input = terms.invoice_input(usage, stored_before)?;
+    let input = InvoiceInput { late, ..terms.invoice_input(usage, stored_before)? };
     Ok(InvoiceDraft::of(&Computation::of(input)?, terms))
 }
 

@@ -8,6 +8,7 @@ mod closing;
 mod crashes;
 mod gate;
 mod histories;
+mod late;
 mod nightly;
 mod sweep;
 mod thresholds;
