@@ -598,14 +598,16 @@ async fn late_usage_is_what_was_stored_since_and_is_of_before() {
     let database = Database::make().await;
     let early =
         |customer: &str, minutes: i64, offset| processed(customer, MARCH + minutes * MINUTE, 1, offset);
-    // Looked at until an hour after March began; the next period begins 30 minutes after it.
-    let (looked, start) = (MARCH + HOUR, MARCH + 30 * MINUTE);
+    // Looked at until within an hour; the next period begins 30 minutes after March.
+    let (looked, start) = (MARCH + HOUR + 7 * MINUTE + 11, MARCH + 30 * MINUTE);
     let rows = vec![early("seen", 5, 1), early("late", 6, 2)];
-    database.insert(&StoredBatch { processed: rows, ..batch(1, "1-2", MARCH) }).await;
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "1-2", looked - 1) }).await;
+    let rows = vec![early("at-once", 4, 7)];
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "7-7", looked) }).await;
     let rows = vec![early("late", 9, 3), early("late", 7, 4), early("in-time", 31, 5)];
-    database.insert(&StoredBatch { processed: rows, ..batch(1, "3-5", looked + MINUTE) }).await;
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "3-5", looked + HOUR) }).await;
     let rows = vec![early("later", 9, 6)];
-    database.insert(&StoredBatch { processed: rows, ..batch(1, "6-6", looked + 2 * HOUR) }).await;
+    database.insert(&StoredBatch { processed: rows, ..batch(1, "6-6", looked + 3 * HOUR) }).await;
     let key = |tenant: &str, customer: &str| LateUsageKey {
         tenant: tenant.into(),
         customer: customer.into(),
@@ -620,10 +622,13 @@ async fn late_usage_is_what_was_stored_since_and_is_of_before() {
         key("globex", "late"),
         // This one's earlier periods end before.
         LateUsageKey { period_start_us: MARCH + 7 * MINUTE, ..key("acme", "late") },
+        key("acme", "at-once"),
+        LateUsageKey { stored_from_us: looked + 1, ..key("acme", "at-once") },
     ];
-    let found = database.store.late_usage(&keys, looked + HOUR).await.unwrap();
-    assert_eq!(found, [None, Some(MARCH + 7 * MINUTE), None, None, None, None]);
-    let found = database.store.late_usage(&keys, looked + 3 * HOUR).await.unwrap();
+    let found = database.store.late_usage(&keys, looked + 2 * HOUR).await.unwrap();
+    let at_once = Some(MARCH + 4 * MINUTE);
+    assert_eq!(found, [None, Some(MARCH + 7 * MINUTE), None, None, None, None, at_once, None]);
+    let found = database.store.late_usage(&keys, looked + 4 * HOUR).await.unwrap();
     assert_eq!(found[3], Some(MARCH + 9 * MINUTE));
     assert_eq!(database.store.late_usage(&[], MARCH).await.unwrap(), []);
     database.drop().await;
