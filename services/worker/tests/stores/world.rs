@@ -121,7 +121,13 @@ impl World {
         self.stop_workers();
         let mut admin = raw(&variable("MERIDIAN_POSTGRES_DATABASE")).await;
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await.expect("dropped");
+        // A report of the pipeline that is under way may connect once more in between.
+        let mut tries = 0;
+        while let Err(error) = sqlx::query(sqlx::AssertSqlSafe(drop.clone())).execute(&mut admin).await {
+            tries += 1;
+            assert!(tries < 20, "the database of the test is not dropped: {error}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
         for id in [
             meridian_worker::schedules::sweep_id(&self.name),
             meridian_worker::schedules::monthly_id(&self.name),
