@@ -121,7 +121,7 @@ impl World {
         self.stop_workers();
         let mut admin = raw(&variable("MERIDIAN_POSTGRES_DATABASE")).await;
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        // A report of the pipeline that is under way may connect once more in between.
+        // Autovacuum may be at work in it, and only a superuser may end that; it is soon through.
         let mut tries = 0;
         while let Err(error) = sqlx::query(sqlx::AssertSqlSafe(drop.clone())).execute(&mut admin).await {
             tries += 1;
