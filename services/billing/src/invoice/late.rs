@@ -104,7 +104,7 @@ fn changed(old: Option<&Line>, new: Line) -> Result<Option<Line>, InvoiceError> 
     let amount = new.amount.checked_sub(amount_before)?;
     let more = new.quantity.checked_sub(quantity_before)?;
     let counts = new.role == LineRole::Usage;
-    if amount.is_zero() && !(counts && !more.is_zero()) {
+    if amount.is_zero() && (!counts || more.is_zero()) {
         return Ok(None);
     }
     let mut trace = new.trace;
