@@ -138,10 +138,8 @@ impl Worker {
         })
         .await?;
         self.carry_out(prepared).await?;
-        if row.done || row.events > 0 {
-            let BackfillRow { meter, events, done, .. } = &row;
-            tracing::info!(partition, meter, events, done, "events of before a meter were counted for it");
-        }
+        let BackfillRow { meter, events, done, .. } = &row;
+        tracing::info!(partition, meter, events, done, "events of before a meter were counted for it");
         self.backfills.insert(row.meter_id.clone(), known(&row));
         Ok(())
     }

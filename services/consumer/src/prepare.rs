@@ -155,7 +155,7 @@ impl Worker {
         let Some(begin) = self.position else { return Ok(()) };
         let last = match &intent.work {
             Work::Records { last } => *last,
-            Work::Release { .. } => return self.release_again(intent, &meters).await,
+            Work::Release { .. } => return self.release_again(begin, intent, &meters).await,
             Work::Begin => return self.carry_out_beginning(begin, intent, &meters).await,
             Work::Backfill { .. } => return self.backfill_again(begin, intent, &meters).await,
         };

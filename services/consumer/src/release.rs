@@ -62,10 +62,13 @@ impl Worker {
     }
 
     /// The piece that an intent names, after a crash.
-    pub(crate) async fn release_again(&mut self, intent: Intent, meters: &Meters) -> Result<(), Stopped> {
-        let (Work::Release { after, through }, Some(position)) = (&intent.work, self.position) else {
-            return Ok(());
-        };
+    pub(crate) async fn release_again(
+        &mut self,
+        position: i64,
+        intent: Intent,
+        meters: &Meters,
+    ) -> Result<(), Stopped> {
+        let Work::Release { after, through } = &intent.work else { return Ok(()) };
         let candidates = self.candidates(meters, after, Some(through), intent.stored_at_us).await?;
         let subscriptions = self.fresh_catalogue().await?.subscriptions.clone();
         let decision = decide_again(candidates, meters, &subscriptions);

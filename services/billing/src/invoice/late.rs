@@ -69,18 +69,19 @@ fn difference(before: &[Line], after: Vec<Line>) -> Result<Vec<Line>, InvoiceErr
     let before = joined(before.to_vec())?;
     let after = joined(after)?;
     let gone = before.iter().filter(|old| !after.iter().any(|new| same(old, new)));
-    let gone: Vec<Line> = gone.map(|old| Line { quantity: Quantity::ZERO, ..nothing(old) }).collect();
+    let nothing = |old: &Line| Line {
+        quantity: Quantity::ZERO,
+        amount: Amount::ZERO,
+        trace: Vec::new(),
+        ..old.clone()
+    };
+    let gone: Vec<Line> = gone.map(nothing).collect();
     let mut lines = Vec::new();
     for new in after.into_iter().chain(gone) {
         let old = before.iter().find(|old| same(old, &new));
         lines.extend(changed(old, new)?);
     }
     Ok(lines)
-}
-
-/// The line that it would be without its amount.
-fn nothing(line: &Line) -> Line {
-    Line { amount: Amount::ZERO, trace: Vec::new(), ..line.clone() }
 }
 
 /// One line for each thing that lines are about: a price's discount, for one, may be on two lines.

@@ -8,7 +8,6 @@
 //! - usage of the period, and flat prices billed in arrears, for the period itself;
 //! - flat prices billed in advance, for the next period. For its own period it charges what earlier invoices did not: all of
 //!   it in the first period, and after a change within the period the difference. So each moment is charged exactly once.
-//!
 //! - what became known of earlier periods after their invoices ([`LateUsage`]), by their own terms.
 //!
 //! Usage that is missing from the input is an error and never zero: a failed lookup must not become a cheaper invoice.
