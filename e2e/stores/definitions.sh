@@ -18,7 +18,7 @@ prepare_postgres() {
   [ "$(id -u)" != 0 ] || chown nobody:nogroup "$data.new"
   echo "$STORES_PASSWORD" >"$state/postgres/password"
   "${unprivileged[@]}" "$pgsql/bin/initdb" -D "$data.new" --username=postgres --pwfile="$state/postgres/password" \
-    --encoding=UTF8 --locale=C.UTF-8 --lc-messages=C --auth=scram-sha-256 --no-sync --no-instructions
+    --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C.UTF-8 --lc-messages=C --auth=scram-sha-256 --no-sync --no-instructions
   cat "$stores_dir/config/postgresql.conf" >>"$data.new/postgresql.conf"
   {
     for role in meridian temporal; do echo "CREATE ROLE $role LOGIN CREATEDB PASSWORD '$STORES_PASSWORD';"; done

@@ -6,7 +6,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # Into a side directory first: a crash in the middle must not leave a half-made cluster that looks whole.
   rm -rf "$PGDATA.new"
   printf '%s' "$POSTGRES_PASSWORD" > /tmp/superuser
-  initdb -D "$PGDATA.new" --username=postgres --pwfile=/tmp/superuser --encoding=UTF8 --locale=C.UTF-8 --lc-messages=C --auth=scram-sha-256 --no-instructions
+  # The order of texts is Postgres's own: by the C library's an image with a newer one would find indexes out of order.
+  initdb -D "$PGDATA.new" --username=postgres --pwfile=/tmp/superuser --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C.UTF-8 --lc-messages=C --auth=scram-sha-256 --no-instructions
   rm /tmp/superuser
   mv "$PGDATA.new" "$PGDATA"
 fi
