@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meridian_billing::ids::TenantId;
+use meridian_rating::Rating;
 use meridian_records::Records;
 use meridian_usage_store::UsageStore;
 
@@ -52,6 +53,10 @@ impl App {
 
     pub(crate) fn records(&self) -> &Records {
         &self.parts.records
+    }
+
+    pub(crate) fn rating(&self) -> Rating<'_> {
+        Rating { records: &self.parts.records, usage: &self.parts.usage }
     }
 
     pub(crate) fn usage(&self) -> &UsageStore {

@@ -7,11 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use meridian_billing::{catalogue::SpecError, coupon::RedemptionError, credit_note, invoice_state::Refusal};
+use meridian_rating::RatingError;
 use meridian_records::{
     CouponError, CreditError, CreditNoteError, CustomerError, InvoiceError, SchemaError, StoreError,
     SubscriptionError,
 };
-use meridian_usage_store::UsageStoreError;
+use meridian_usage_store::{PriceUsageError, UsageStoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -219,6 +220,20 @@ impl From<UsageStoreError> for Problem {
                 Self::unavailable("the store of usage")
             }
             other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<RatingError> for Problem {
+    fn from(error: RatingError) -> Self {
+        match error {
+            RatingError::Records(error) => error.into(),
+            RatingError::Terms(error) => error.into(),
+            RatingError::Usage(PriceUsageError::Store(error)) => error.into(),
+            RatingError::Usage(
+                error @ (PriceUsageError::NoMeter { .. } | PriceUsageError::Unmeasurable { .. }),
+            ) => Self::invalid("meter", format!("the usage cannot be told: {error}")),
+            RatingError::Spec(_) | RatingError::Uncomputable(_) => Self::internal(&error),
         }
     }
 }

@@ -21,13 +21,13 @@ use meridian_billing::{
     ids::{MeterName, PlanName, TenantId},
     invoice::Computation,
 };
+use meridian_rating::Asked;
 use meridian_records::{
     By, DuePeriod, InvoiceDraft, NewCustomer, NewSubscription, PostgresOptions, Records, Scope, Source,
     TenantRequest, connect,
 };
 use meridian_usage_store::{
-    ClickHouseOptions, PeriodUsageQuery, PriceUsageQuery, StoredBatch, Token, UsageStore,
-    rows::ProcessedEventRow,
+    ClickHouseOptions, PeriodUsageQuery, StoredBatch, Token, UsageStore, rows::ProcessedEventRow,
 };
 use meridian_worker::{
     activities::{BillingActivities, DUE_PAGE_MAX},
@@ -191,25 +191,19 @@ impl World {
             let terms: Vec<_> = terms.into_iter().map(|terms| terms.expect("terms")).collect();
             reading += begun.elapsed();
             let begun = Instant::now();
-            let asked: Vec<_> =
-                terms.iter().map(|terms| (terms.metered().expect("a plan"), terms.meters())).collect();
-            let queries: Vec<PeriodUsageQuery<'_>> = terms
+            let stored_before = Timestamp::from_microsecond(*stored_before_us).expect("an instant");
+            let asked: Vec<_> = terms.iter().map(|terms| Asked::of(terms).expect("a plan")).collect();
+            let queries: Vec<_> = terms
                 .iter()
                 .zip(&asked)
-                .map(|(terms, (metered, meters))| PriceUsageQuery {
-                    tenant: TENANT,
-                    customer: terms.subscription.customer.as_str(),
-                    time_zone: &terms.subscription.time_zone,
-                    metered,
-                    meters,
-                    stored_before_us: Some(*stored_before_us),
+                .map(|(terms, asked)| PeriodUsageQuery {
+                    prices: asked.query(terms, stored_before),
+                    totals: Vec::new(),
                 })
-                .map(|prices| PeriodUsageQuery { prices, totals: Vec::new() })
                 .collect();
             let usage = self.usage.period_usage_of(&queries).await.expect("told");
             asking += begun.elapsed();
             let begun = Instant::now();
-            let stored_before = Timestamp::from_microsecond(*stored_before_us).expect("an instant");
             let drafts = terms.iter().zip(usage).map(|(terms, usage)| {
                 let usage = usage.prices.expect("told");
                 let input = terms.invoice_input(usage, stored_before).expect("an input");

@@ -5,7 +5,8 @@
 //! `meridian_worker_step_failures_total`). Only what the data itself forbids stops a workflow: an unknown subscription, a plan
 //! that cannot be rated. Its code is the failure's type in Temporal and stable.
 
-use meridian_billing::invoice::InvoiceError as RatingError;
+use meridian_billing::invoice as billing;
+use meridian_rating::RatingError;
 use meridian_records::{InvoiceError, StoreError, SubscriptionError};
 use meridian_usage_store::{PriceUsageError, UsageStoreError};
 use temporalio_common::ActivityError;
@@ -132,9 +133,21 @@ impl From<PriceUsageError> for StepError {
     }
 }
 
+impl From<billing::InvoiceError> for StepError {
+    fn from(error: billing::InvoiceError) -> Self {
+        Self::permanent("CannotBeRated", error)
+    }
+}
+
 impl From<RatingError> for StepError {
     fn from(error: RatingError) -> Self {
-        Self::permanent("CannotBeRated", error)
+        match error {
+            RatingError::Records(error) => error.into(),
+            RatingError::Terms(error) => error.into(),
+            RatingError::Usage(error) => error.into(),
+            RatingError::Spec(error) => Self::permanent("CannotBeRated", error),
+            RatingError::Uncomputable(error) => error.into(),
+        }
     }
 }
 
@@ -153,7 +166,7 @@ mod tests {
             (StepError::from(SubscriptionError::NothingToBill), "NothingToBill"),
             (StepError::from(InvoiceError::NotFound), "NoSuchInvoice"),
             (StepError::from(InvoiceError::Refused(Refusal::Void)), "InvoiceNotIssuable"),
-            (StepError::from(RatingError::EngineVersion(9)), "CannotBeRated"),
+            (StepError::from(billing::InvoiceError::EngineVersion(9)), "CannotBeRated"),
         ] {
             assert_eq!(error.code(), code);
             let ActivityError::Application(failure) = error.into_activity_error() else {

@@ -25,7 +25,6 @@ use crate::{
     auth::Caller,
     extract::{Body, Paging, Parameters},
     problem::{Code, Problem},
-    usage,
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -200,7 +199,7 @@ async fn touched(
 
 /// The period's invoice by these terms, with the usage until now.
 async fn total(app: &App, terms: &PeriodTerms, now: Timestamp) -> Result<(Currency, Amount), Problem> {
-    let usage = usage::of_terms(app.usage(), terms, now).await?;
+    let usage = app.rating().price_usage(terms, now).await?;
     let computed = compute(&terms.invoice_input(usage, now)?)
         .map_err(|error| Problem::conflict(Code::Unbillable, error.to_string()))?;
     Ok((computed.currency, computed.total))

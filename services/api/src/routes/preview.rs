@@ -13,7 +13,7 @@ use super::{
     invoices::{Invoice, Line},
     shown,
 };
-use crate::{app::App, auth::Caller, extract::Body, problem::Problem, usage};
+use crate::{app::App, auth::Caller, extract::Body, problem::Problem};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,9 +56,8 @@ pub(crate) async fn preview(
     }
     let id = shown::subscription_id(&body.subscription_id)?;
     let records = caller.records(&app);
-    let terms = records.period_terms(&id, body.period_start).await?;
-    let usage = usage::of_terms(app.usage(), &terms, at).await?;
-    let mut input = terms.invoice_input(usage, at)?;
+    let mut terms = records.period_terms(&id, body.period_start).await?;
+    let mut input = app.rating().invoice_input(&mut terms, at).await?;
     let (customer, currency) = (&terms.subscription.customer_id, terms.plan.spec.currency);
     let overage = terms.subscription.terms.overage;
     input.adjustments.credits = records.credits_for(customer, currency, &input, overage).await?;

@@ -31,6 +31,10 @@ async fn credits_are_given_previewed_spent_at_issue_and_accounted_for() {
     let issued = region.post("acme", &issue, json!({})).await.expect(200);
     assert_eq!((&issued["credits"], &issued["total"]), (&json!("50.00"), &json!("70.00")));
     assert_eq!(region.post("acme", &issue, json!({})).await.expect(200), issued);
+    let july = json!({"subscription_id": subscription, "period_start": "2026-07-01T00:00:00Z"});
+    let once_more = region.post("acme", "/v1/invoices/preview", july).await.expect(200);
+    let said = (&once_more["credits"], &once_more["total"]);
+    assert_eq!(said, (&json!("50.00"), &json!("70.00")), "what it spent is its own to spend");
     let again = region.post("acme", &format!("/v1/invoices/{draft}/recompute"), json!({})).await.expect(200);
     assert_eq!(again["identical"], true, "{again}");
 

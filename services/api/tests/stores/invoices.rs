@@ -102,6 +102,35 @@ async fn twelve_thousand_calls_are_120_00_and_each_line_leads_back_to_its_events
     assert_eq!(region.get("acme", &path).await.expect(200)["data"], json!([]));
 }
 
+#[tokio::test]
+async fn a_preview_shows_what_became_known_of_the_periods_before_as_the_invoice_will() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let subscription = region.subscription("acme").await;
+    region.call("acme", "", 12_000).await;
+    let id = rate(&region, "acme", &subscription, 12_000).await;
+    region.post("acme", &format!("/v1/invoices/{id}/issue"), json!({})).await.expect(200);
+    let before = Timestamp::now();
+    region.call_stored_at("acme", "late", 3, before.as_microsecond()).await;
+    region.call_stored_at("acme", "", 500, before.as_microsecond() + 1).await;
+
+    let preview = async |start: &str, at: Option<Timestamp>| {
+        let asked = json!({"subscription_id": subscription, "period_start": start, "at": at});
+        region.post("acme", "/v1/invoices/preview", asked).await.expect(200)
+    };
+    let lines = |preview: &serde_json::Value| -> Vec<String> {
+        let lines = preview["lines"].as_array().expect("lines").iter();
+        lines.map(|line| format!("{} {} {}", line["role"], line["quantity"], line["amount"])).collect()
+    };
+    let july = "2026-07-01T00:00:00Z";
+    let august = preview("2026-08-01T00:00:00Z", None).await;
+    let (flat, none, late) = (r#""flat" "1" "100.00""#, r#""usage" "0" "0.00""#, r#""usage" "500" "5.00""#);
+    assert_eq!(lines(&august), [flat, none, late]);
+    assert_eq!((&august["total"], &august["lines"][2]["period_start"]), (&json!("105.00"), &json!(july)));
+    // Before it was known; and July's own period, which has all of it.
+    assert_eq!(lines(&preview("2026-08-01T00:00:00Z", Some(before)).await), [flat, none]);
+    assert_eq!(preview(july, None).await["total"], "125.00");
+}
+
 /// The preview's lines with the draft's ids, which a preview cannot have.
 fn preview_lines_with_ids(preview: &serde_json::Value, draft: &serde_json::Value) -> serde_json::Value {
     let mut lines = preview["lines"].clone();

@@ -16,6 +16,7 @@ use crate::{
     TenantRecords,
     catalogue::parsed,
     error::{Doing, StoreError},
+    instant::Instant,
 };
 
 /// Pays the invoice from the ledger, once, and appends what that moved; all of it is undone if the transaction is. The ledger is
@@ -35,20 +36,48 @@ pub(crate) async fn burn(
     Ok(burned)
 }
 
-/// What the ledger would pay if the invoice were issued as it is; None where the customer has no ledger in this currency.
-/// Nothing is stored. The transaction reads one snapshot.
-pub(crate) async fn preview_burn(
+/// What the ledger would pay if the invoice were issued as it is; None where the customer has no ledger in this currency. What an
+/// issued invoice of the same period spent is there to be spent again. Nothing is stored. The transaction reads one snapshot.
+async fn preview_burn(
     transaction: &mut Transaction<'_, Postgres>,
     key: LedgerKey,
     input: &InvoiceInput,
     overage: Overage,
 ) -> Result<Option<Burned>, CreditError> {
+    let tenant = key.tenant.clone();
     let mut loaded = Loaded::read(transaction, key).await?;
     if loaded.has_no_grants() {
         return Ok(None);
     }
     let request = request(&loaded, InvoiceId::new("preview")?, input, overage)?;
+    if let Some(issued) = issued_for(transaction, &tenant, input).await? {
+        match loaded.ledger.void(&issued, request.at) {
+            // It was issued before the customer was given anything.
+            Err(LedgerError::UnknownInvoice(_)) => {}
+            voided => voided?,
+        }
+    }
     Ok(Some(loaded.burn(request)?))
+}
+
+/// The issued invoice of the input's whole period.
+async fn issued_for(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &TenantId,
+    input: &InvoiceInput,
+) -> Result<Option<InvoiceId>, StoreError> {
+    const DOING: &str = "finding the invoice of a period";
+    let row = sqlx::query(
+        "SELECT invoice_id FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0
+             AND state IN ('issued', 'paid')",
+    )
+    .bind(tenant.as_str())
+    .bind(input.subscription.as_str())
+    .bind(Instant(input.period.start))
+    .fetch_optional(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    row.map(|row| parsed(&row, "invoice_id")).transpose()
 }
 
 /// Gives back what a void invoice spent, as of `at`; an invoice that never asked the ledger leaves it alone. Giving back again

@@ -62,7 +62,8 @@ impl TenantRecords {
         rows.iter().map(|row| crate::instant::read_optional(row, "cutoff").doing(DOING)).collect()
     }
 
-    /// The periods of a subscription that have an invoice, end after `from` and not after `until`; oldest first.
+    /// The periods of a subscription that have an invoice, end after `from` and not after `until`, with what was charged of them but
+    /// by the invoice of the period that starts with `until`; oldest first.
     pub async fn billed_periods(
         &self,
         subscription: &SubscriptionId,
@@ -71,7 +72,9 @@ impl TenantRecords {
     ) -> Result<Vec<BilledPeriod>, StoreError> {
         let mut transaction = self.scope.begin(&self.pool).await?;
         let tenant = self.scope.tenant().as_str();
-        let invoices = valid_since(&mut transaction, tenant, subscription.as_str(), from, false).await?;
+        let mut invoices = valid_since(&mut transaction, tenant, subscription.as_str(), from, false).await?;
+        // What the period itself was billed already is what is asked about again.
+        invoices.retain(|invoice| invoice.input.period.start != until);
         let billed = invoices.iter().filter(|invoice| invoice.input.period.end <= until);
         Ok(billed.map(|invoice| last_charged(invoice, &invoices)).collect())
     }

@@ -8,15 +8,12 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
-use meridian_billing::{
-    catalogue::MeterSpec,
-    ids::{MeterName, TenantId},
-    invoice::Metered,
-};
+use meridian_billing::ids::TenantId;
+use meridian_rating::Asked;
 use meridian_records::{AggregatedUsage, InvoiceDraft, PeriodTerms, SaveOutcome};
-use meridian_usage_store::{PeriodUsage, PeriodUsageQuery, PriceUsageQuery};
+use meridian_usage_store::{PeriodUsage, PeriodUsageQuery};
 
-use super::{BillingActivities, late, rating};
+use super::{BillingActivities, rating};
 use crate::{
     crash,
     failure::StepError,
@@ -65,8 +62,7 @@ async fn together(
 struct LaidOut {
     due: DueCursor,
     terms: PeriodTerms,
-    metered: Vec<Metered>,
-    meters: BTreeMap<MeterName, (MeterSpec, i32)>,
+    asked: Asked,
 }
 
 /// A due period with its invoice, to be saved.
@@ -107,7 +103,7 @@ async fn without_late_usage(
     left: &mut Vec<DueCursor>,
 ) -> Result<Vec<LaidOut>, StepError> {
     let terms: Vec<&PeriodTerms> = laid.iter().map(|laid| &laid.terms).collect();
-    let late = late::since(with, &terms, stored_before.as_microsecond()).await?;
+    let late = with.rating().late_since(&terms, stored_before).await?;
     let (late, plain): (Vec<_>, Vec<_>) = laid.into_iter().zip(late).partition(|(_, late)| late.is_some());
     left.extend(late.into_iter().map(|(laid, _)| laid.due));
     Ok(plain.into_iter().map(|(laid, _)| laid).collect())
@@ -118,7 +114,7 @@ fn lay_out(due: &DueCursor, terms: PeriodTerms, stored_before: Timestamp) -> Res
         let error = anyhow!("the period ends at {}: it cannot be closed before", terms.period.end);
         return Err(StepError::permanent("PeriodNotOver", error));
     }
-    Ok(LaidOut { due: due.clone(), metered: terms.metered()?, meters: terms.meters(), terms })
+    Ok(LaidOut { due: due.clone(), asked: Asked::of(&terms)?, terms })
 }
 
 /// Usage and totals of all of them, whatever their tenants; then what each one costs.
@@ -128,8 +124,13 @@ async fn rated(
     stored_before: Timestamp,
     left: &mut Vec<DueCursor>,
 ) -> Result<BTreeMap<TenantId, Vec<Rated>>, StepError> {
-    let cutoff = Some(stored_before.as_microsecond());
-    let queries: Vec<PeriodUsageQuery<'_>> = laid.iter().map(|laid| laid.query(cutoff)).collect();
+    let queries: Vec<PeriodUsageQuery<'_>> = laid
+        .iter()
+        .map(|LaidOut { terms, asked, .. }| PeriodUsageQuery {
+            prices: asked.query(terms, stored_before),
+            totals: rating::meter_keys(terms),
+        })
+        .collect();
     let usage = with.usage.period_usage_of(&queries).await?;
     let mut rated: BTreeMap<TenantId, Vec<Rated>> = BTreeMap::new();
     for (laid, usage) in laid.iter().zip(usage) {
@@ -141,27 +142,13 @@ async fn rated(
     Ok(rated)
 }
 
-impl LaidOut {
-    fn query(&self, stored_before_us: Option<i64>) -> PeriodUsageQuery<'_> {
-        let prices = PriceUsageQuery {
-            tenant: self.terms.subscription.tenant.as_str(),
-            customer: self.terms.subscription.customer.as_str(),
-            time_zone: &self.terms.subscription.time_zone,
-            metered: &self.metered,
-            meters: &self.meters,
-            stored_before_us,
-        };
-        PeriodUsageQuery { prices, totals: rating::meter_keys(&self.terms) }
-    }
-}
-
 fn rate(laid: &LaidOut, usage: PeriodUsage, stored_before: Timestamp) -> Result<Rated, StepError> {
     let PeriodUsage { prices, totals } = usage;
     let totals = totals.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(Rated {
         due: laid.due.clone(),
         totals: rating::totals(&laid.terms, totals, stored_before)?,
-        draft: rating::draft(&laid.terms, prices?, Vec::new(), stored_before)?,
+        draft: rating::draft(laid.terms.invoice_input(prices?, stored_before)?, &laid.terms)?,
     })
 }
 

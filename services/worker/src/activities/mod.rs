@@ -2,7 +2,6 @@
 //! what it did before. This file names, counts and reports; what a step does stands in the files beside it.
 
 mod close_many;
-mod late;
 mod ledgers;
 mod pipeline;
 mod rating;
@@ -12,6 +11,7 @@ mod verify;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use meridian_rating::Rating;
 use meridian_records::{DuePeriod, Records};
 use meridian_usage_store::UsageStore;
 use temporalio_common::ActivityError;
@@ -172,6 +172,10 @@ impl BillingActivities {
     /// Turns at closing pages, as many as a worker has.
     pub fn turns() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(PAGES_AT_ONCE))
+    }
+
+    fn rating(&self) -> Rating<'_> {
+        Rating { records: &self.records, usage: &self.usage }
     }
 
     /// What `close-periods` does on its first attempt, without a workflow: for whoever measures it.

@@ -7,16 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use meridian_billing::{
     decimal::Quantity,
     ids::{MeterName, SubscriptionId, TenantId},
-    invoice::{Computation, InvoiceInput, LateUsage, PriceUsage},
+    invoice::{Computation, InvoiceInput},
     meter::FinishError,
 };
 use meridian_records::{By, Invoice, InvoiceDraft, MeterRow, PeriodTerms, SaveOutcome, Scope, TenantRecords};
-use meridian_usage_store::{MeteredKey, MeteredUsage, PriceUsageQuery};
+use meridian_usage_store::{MeteredKey, MeteredUsage};
 
-use super::{
-    BillingActivities,
-    late::{self, Late},
-};
+use super::BillingActivities;
 use crate::{
     crash,
     failure::StepError,
@@ -63,10 +60,8 @@ pub(super) async fn rate_period(
     asked: PeriodAsOf,
 ) -> Result<ClosedPeriod, StepError> {
     let mut terms = terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
-    let usage = price_usage(with, &terms, asked.stored_before_us).await?;
-    let Late { usage: late, charges } = late::of(with, &terms, asked.stored_before_us).await?;
-    terms.charges.extend(charges);
-    let draft = draft(&terms, usage, late, instant(asked.stored_before_us)?)?;
+    let input = with.rating().invoice_input(&mut terms, instant(asked.stored_before_us)?).await?;
+    let draft = draft(input, &terms)?;
     let saved = scoped(with, asked.tenant).save_invoice(&draft, &by("a billing period was closed")).await?;
     crash::point("rate-period/saved");
     with.metrics.invoice(counted_as(saved.outcome));
@@ -94,31 +89,8 @@ pub(super) async fn terms(
     Ok(scoped(with, tenant).period_terms(subscription, Some(instant(period_start_us)?)).await?)
 }
 
-/// What each metered price is told: one question for all that totals answer.
-pub(super) async fn price_usage(
-    with: &BillingActivities,
-    terms: &PeriodTerms,
-    stored_before_us: i64,
-) -> Result<Vec<PriceUsage>, StepError> {
-    let query = PriceUsageQuery {
-        tenant: terms.subscription.tenant.as_str(),
-        customer: terms.subscription.customer.as_str(),
-        time_zone: &terms.subscription.time_zone,
-        metered: &terms.metered()?,
-        meters: &terms.meters(),
-        stored_before_us: Some(stored_before_us),
-    };
-    Ok(with.usage.price_usage(&query).await?)
-}
-
 /// The draft of the period's invoice.
-pub(super) fn draft(
-    terms: &PeriodTerms,
-    usage: Vec<PriceUsage>,
-    late: Vec<LateUsage>,
-    stored_before: Timestamp,
-) -> Result<InvoiceDraft, StepError> {
-    let input = InvoiceInput { late, ..terms.invoice_input(usage, stored_before)? };
+pub(super) fn draft(input: InvoiceInput, terms: &PeriodTerms) -> Result<InvoiceDraft, StepError> {
     Ok(InvoiceDraft::of(&Computation::of(input)?, terms))
 }
 

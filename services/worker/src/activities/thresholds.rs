@@ -29,7 +29,7 @@ pub(super) async fn find(with: &BillingActivities, find: FindDue) -> Result<DueP
 pub(super) async fn bill(with: &BillingActivities, asked: PeriodAsOf) -> Result<BilledThreshold, StepError> {
     let terms = rating::terms(with, asked.tenant.clone(), &asked.subscription, asked.period_start_us).await?;
     let stored_before = rating::instant(asked.stored_before_us)?;
-    let usage = rating::price_usage(with, &terms, asked.stored_before_us).await?;
+    let usage = with.rating().price_usage(&terms, stored_before).await?;
     let input = terms.threshold_input(usage, stored_before)?;
     let reached = usage_amount(&input)?;
     let threshold = next_threshold(&terms.subscription.terms.thresholds, terms.billed_on_the_way)
