@@ -222,6 +222,7 @@ impl<'a> Course<'a> {
             currency: self.ledger.currency(),
             lines,
             overage: subscription.overage,
+            replaces: None,
         };
         let burned = self.ledger.burn(request).map_err(|error| in_grants(&error))?;
         input.adjustments.credits = Some(burned);

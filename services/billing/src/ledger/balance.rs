@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     /// As of when an invoice burned; of its two parts the later one.
-    pub(super) fn burned_at(&self, invoice: &InvoiceId) -> Option<Timestamp> {
+    pub fn burned_at(&self, invoice: &InvoiceId) -> Option<Timestamp> {
         self.burned().get(invoice).copied()
     }
 

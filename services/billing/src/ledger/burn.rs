@@ -30,6 +30,9 @@ pub struct BurnRequest {
     pub lines: Vec<BurnableLine>,
     #[serde(default)]
     pub overage: Overage,
+    /// The void invoice that it is the next revision of. What that one gave back is its own to spend, from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<InvoiceId>,
 }
 
 /// A line of an invoice, as far as grants see it: the amount is rounded, discounts are off, exclusive taxes not yet on.
@@ -99,15 +102,22 @@ impl Ledger {
             return Err(LedgerError::Voided(request.invoice));
         }
         self.check_request(&request)?;
-        self.advance(request.at)?;
-        let outcome = self.plan_burn(&request)?;
+        let at = self.takes_effect(&request);
+        self.advance(at)?;
+        let outcome = self.plan_burn(&request, at)?;
         let postings = postings(&request, &outcome);
         let kind = EntryKind::Burn { request: request.clone(), outcome: outcome.clone() };
-        self.append(key, request.at, kind, postings)?;
+        self.append(key, at, kind, postings)?;
         for burn in &outcome.burns {
-            self.reopen_if_expired(&request.invoice, &burn.grant)?;
+            self.reopen_if_expired(&request.invoice, &burn.grant, at)?;
         }
         Ok(outcome)
+    }
+
+    /// The instant of the request, or when the invoice that it replaces gave back what it had spent.
+    fn takes_effect(&self, request: &BurnRequest) -> Timestamp {
+        let replaced = request.replaces.as_ref().and_then(|invoice| self.entry(&format!("void/{invoice}")));
+        replaced.map_or(request.at, |void| void.at.max(request.at))
     }
 
     fn check_request(&self, request: &BurnRequest) -> Result<(), LedgerError> {
@@ -121,11 +131,12 @@ impl Ledger {
         }
     }
 
-    fn plan_burn(&self, request: &BurnRequest) -> Result<Burned, LedgerError> {
+    /// Grants in force at the request's instant pay, by what is there when it takes effect.
+    fn plan_burn(&self, request: &BurnRequest, at: Timestamp) -> Result<Burned, LedgerError> {
         let mut left: Vec<Amount> = request.lines.iter().map(|line| line.amount.max(Amount::ZERO)).collect();
         let mut burns = Vec::new();
         for terms in self.burn_order().iter().filter(|terms| terms.is_in_force(request.at)) {
-            let usable = self.usable(&terms.grant, request.at)?;
+            let usable = self.usable(&terms.grant, at)?;
             let shares = take(terms, usable, &request.lines, &mut left)?;
             let amount = Amount::checked_sum(shares.iter().copied())?;
             if !amount.is_zero() {

@@ -118,18 +118,19 @@ impl Ledger {
                 let kind = EntryKind::Settle { invoice: invoice.clone(), price, grant: grant.clone() };
                 let key = self.numbered_key(&stem, &kind);
                 self.append(key, at, kind, postings)?;
-                self.reopen_if_expired(&invoice, &grant)?;
+                self.reopen_if_expired(&invoice, &grant, at)?;
             }
         }
         Ok(())
     }
 
     /// After something was taken as of an instant before the grant's end, but the end was in the ledger already: the end took
-    /// so much too much.
+    /// so much too much. What a void invoice gave back after the end is there from then on.
     pub(super) fn reopen_if_expired(
         &mut self,
         invoice: &InvoiceId,
         grant: &GrantId,
+        taken_at: Timestamp,
     ) -> Result<(), LedgerError> {
         let missing = self.balance(&Account::Available(grant.clone()))?.negated();
         let end = self.grants.get(grant).and_then(|terms| terms.expires_at);
@@ -140,7 +141,7 @@ impl Ledger {
         ];
         let kind = EntryKind::Reopen { invoice: invoice.clone(), grant: grant.clone() };
         let key = self.numbered_key(&format!("reopen/{invoice}/{grant}"), &kind);
-        self.append(key, end, kind, postings)
+        self.append(key, end.max(taken_at), kind, postings)
     }
 
     /// What is made from the state of the ledger, and not by a command, may happen more than once: it is numbered, so that of

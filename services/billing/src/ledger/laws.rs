@@ -99,6 +99,7 @@ fn request(index: usize, at: Timestamp, lines: &[(usize, i64)], overage: Overage
         currency: usd(),
         lines: lines.iter().map(line).collect(),
         overage,
+        replaces: None,
     }
 }
 
@@ -262,6 +263,25 @@ proptest! {
         ledger.burn(request(99, day(on), &lines, overage)).expect("burns");
         ledger.void(&invoice(99), day(on)).expect("void");
         prop_assert_eq!(accounts(&ledger, day(on)), earlier);
+    }
+
+    #[test]
+    fn an_invoice_issued_again_spends_what_the_void_one_gave_back(grants in grants(), commands in commands(), lines in lines(), on in 0..LAST_DAY, later in 0..LAST_DAY) {
+        // Debts would be paid from what is given back.
+        let commands: Vec<(usize, Command)> = commands.into_iter().filter(|(_, command)| match command {
+            Command::Burn { overage, .. } => *overage == Overage::Charge,
+            Command::Void { .. } | Command::Advance { .. } => true,
+        }).collect();
+        let mut ledger = issued(&grants);
+        run(&mut ledger, &commands);
+        let paid = |burned: &Burned| Amount::checked_sum(burned.burns.iter().map(|burn| burn.amount)).expect("fits");
+        let first = ledger.burn(request(98, day(on), &lines, Overage::Charge)).expect("burns");
+        ledger.void(&invoice(98), day(on.max(later))).expect("void");
+        let again = BurnRequest { replaces: Some(invoice(98)), ..request(99, day(on), &lines, Overage::Charge) };
+        let second = ledger.burn(again).expect("burns");
+        prop_assert!(paid(&second) >= paid(&first), "{:?} after {:?}", second, first);
+        ledger.advance(day(LAST_DAY)).expect("advances");
+        check_balances(&ledger);
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn request(id: &str, when: &str, lines: &[(&str, &str)], overage: Overage) -> Bu
         currency: usd(),
         lines: lines.iter().map(line).collect(),
         overage,
+        replaces: None,
     }
 }
 
@@ -355,6 +356,38 @@ fn a_late_invoice_does_not_spend_what_was_given_back_only_later() {
     assert_eq!(burn(&mut ledger, "inv_2", "2026-03-05", &[("a", "9")], CHARGE), ["g 03-01 2 = 2"]);
     assert_eq!(burn(&mut ledger, "inv_3", "2026-03-20", &[("a", "9")], CHARGE), ["g 03-01 8 = 8"]);
     assert_eq!(balances(&ledger, "2026-03-10"), ["g 03-01: granted 10, used 10"]);
+}
+
+#[test]
+fn an_invoice_issued_again_spends_what_the_void_one_gave_back() {
+    for (grant, after_void) in [
+        // One that lasts, and one that ends with the period and is over when the invoice becomes void.
+        ("effectiveAt: '2026-03-01T00:00:00Z'", "g 03-01: granted 10, used 2, left 8"),
+        (
+            "effectiveAt: '2026-03-01T00:00:00Z', expiresAt: '2026-04-01T00:00:00Z'",
+            "g 03-01: granted 10, used 2, expired 8",
+        ),
+    ] {
+        let mut ledger = ledger(&format!("[{{name: g, amount: '10', {grant}}}]"));
+        burn(&mut ledger, "inv_0", "2026-03-10", &[("a", "2")], CHARGE);
+        assert_eq!(burn(&mut ledger, "inv_1", "2026-03-31", &[("a", "9")], CHARGE), ["g 03-01 8 = 8"]);
+        ledger.void(&invoice("inv_1"), at("2026-04-05")).expect("void");
+        assert_eq!(balances(&ledger, "2026-04-05"), [after_void]);
+        let again = BurnRequest {
+            replaces: Some(invoice("inv_1")),
+            ..request("inv_2", "2026-03-31", &[("a", "9")], CHARGE)
+        };
+        let burned = ledger.burn(again.clone()).expect("burns");
+        assert_eq!(burned.burns[0].amount.to_string(), "8");
+        assert_eq!(balances(&ledger, "2026-04-06"), ["g 03-01: granted 10, used 10"]);
+        assert_eq!(ledger.burn(again).expect("the same again"), burned);
+        // What gave nothing back because it had spent nothing stands in nobody's way.
+        let of_nothing = BurnRequest {
+            replaces: Some(invoice("inv_9")),
+            ..request("inv_3", "2026-03-31", &[("a", "9")], CHARGE)
+        };
+        assert_eq!(ledger.burn(of_nothing).expect("burns").burns, []);
+    }
 }
 
 #[test]

@@ -29,7 +29,9 @@ pub(crate) async fn burn(
     overage: Overage,
     now: Timestamp,
 ) -> Result<Burned, CreditError> {
-    let request = request(&held.loaded, invoice.clone(), input, overage)?;
+    // What the revision before gave back is this one's to spend.
+    let replaces = of_period(transaction, &held.loaded.key.tenant, input, &["void"]).await?;
+    let request = BurnRequest { replaces, ..request(&held.loaded, invoice.clone(), input, overage)? };
     let burned = held.loaded.burn(request)?;
     held.bring_to(now)?;
     held.store(transaction, now).await?;
@@ -49,34 +51,37 @@ async fn preview_burn(
     if loaded.has_no_grants() {
         return Ok(None);
     }
-    let request = request(&loaded, InvoiceId::new("preview")?, input, overage)?;
-    if let Some(issued) = issued_for(transaction, &tenant, input).await? {
-        match loaded.ledger.void(&issued, request.at) {
-            // It was issued before the customer was given anything.
-            Err(LedgerError::UnknownInvoice(_)) => {}
-            voided => voided?,
-        }
+    if let Some(issued) = of_period(transaction, &tenant, input, &["issued", "paid"]).await?
+        && let Some(burned_at) = loaded.ledger.burned_at(&issued)
+    {
+        loaded.ledger.void(&issued, burned_at)?;
     }
+    let replaces = of_period(transaction, &tenant, input, &["issued", "paid", "void"]).await?;
+    let request = BurnRequest { replaces, ..request(&loaded, InvoiceId::new("preview")?, input, overage)? };
     Ok(Some(loaded.burn(request)?))
 }
 
-/// The issued invoice of the input's whole period.
-async fn issued_for(
+/// The newest invoice of the input's whole period in one of these states; None for an input of a part, which is never void.
+async fn of_period(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &TenantId,
     input: &InvoiceInput,
+    states: &[&str],
 ) -> Result<Option<InvoiceId>, StoreError> {
-    const DOING: &str = "finding the invoice of a period";
+    if input.kind == InvoiceKind::Progressive {
+        return Ok(None);
+    }
     let row = sqlx::query(
         "SELECT invoice_id FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0
-             AND state IN ('issued', 'paid')",
+             AND state = ANY($4) ORDER BY revision DESC LIMIT 1",
     )
     .bind(tenant.as_str())
     .bind(input.subscription.as_str())
     .bind(Instant(input.period.start))
+    .bind(states)
     .fetch_optional(&mut **transaction)
     .await
-    .doing(DOING)?;
+    .doing("finding the invoice of a period")?;
     row.map(|row| parsed(&row, "invoice_id")).transpose()
 }
 
@@ -155,6 +160,7 @@ fn request(
         currency: loaded.key.currency,
         lines: burnable(input)?,
         overage,
+        replaces: None,
     })
 }
 
