@@ -32,11 +32,12 @@ pub fn next_threshold(thresholds: &[ThresholdSpec], billed: Amount) -> Result<Op
     let Some(step) = thresholds.iter().find(|threshold| threshold.recurring) else {
         return Ok(None);
     };
-    let mut next = fixed.last().copied().unwrap_or_default().checked_add(step.amount)?;
-    while next <= billed {
-        next = next.checked_add(step.amount)?;
-    }
-    Ok(Some(next))
+    let last = fixed.last().copied().unwrap_or_default();
+    let beyond = billed.checked_sub(last)?.max(Amount::ZERO);
+    // Counted in whole units of the decimals: a small step may lie billions of times in what is billed.
+    let steps = beyond.units() / step.amount.units() + 1;
+    let way = steps.checked_mul(step.amount.units()).ok_or(Overflow)?;
+    Ok(Some(last.checked_add(Amount::from_units(way)?)?))
 }
 
 pub(super) fn validate(thresholds: &[ThresholdSpec]) -> Result<(), SpecError> {
@@ -77,6 +78,12 @@ mod tests {
             [("0", "100"), ("99.99", "100"), ("100", "500"), ("500", "700"), ("700", "900"), ("1234", "1300")]
         {
             assert_eq!(next_threshold(&all, amount(billed)).expect("fits"), Some(amount(next)), "{billed}");
+        }
+        let small = thresholds("[{amount: '0.000000000000000001', recurring: true}]");
+        for (billed, next) in
+            [("5", "5.000000000000000001"), ("0", "0.000000000000000001"), ("-1", "0.000000000000000001")]
+        {
+            assert_eq!(next_threshold(&small, amount(billed)).expect("fits"), Some(amount(next)), "{billed}");
         }
         let once = thresholds("[{amount: '100'}]");
         assert_eq!(next_threshold(&once, amount("100")).expect("fits"), None);
