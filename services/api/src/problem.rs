@@ -273,6 +273,7 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::Unbillable(_) => Self::internal(&error),
             SubscriptionError::ManagedByKubernetes => Self::conflict(Code::ManagedByKubernetes, detail),
             SubscriptionError::EndsBeforeStart => Self::invalid("ends_at", detail),
+            SubscriptionError::OutOfRange { field, at: _ } => Self::invalid(field, detail),
             SubscriptionError::Period(_) => Self::invalid("time_zone", detail),
             SubscriptionError::Store(error) => error.into(),
         }
@@ -297,13 +298,13 @@ impl From<InvoiceError> for Problem {
             InvoiceError::NoSuchSubscription => Self::not_found("subscription"),
             InvoiceError::Refused(refusal) => refusal.into(),
             InvoiceError::Credited => Self::conflict(Code::InvoiceCredited, error.to_string()),
-            InvoiceError::BuiltUpon | InvoiceError::LateUsageBilled => {
+            InvoiceError::BuiltUpon | InvoiceError::LateUsageBilled | InvoiceError::ChargedAhead => {
                 Self::conflict(Code::InvoiceBuiltUpon, error.to_string())
             }
             InvoiceError::Store(error) => error.into(),
-            InvoiceError::OtherEngine { .. } | InvoiceError::LateUsageOutdated => {
-                Self::conflict(Code::DraftOutdated, error.to_string())
-            }
+            InvoiceError::OtherEngine { .. }
+            | InvoiceError::LateUsageOutdated
+            | InvoiceError::TermsOutdated => Self::conflict(Code::DraftOutdated, error.to_string()),
             InvoiceError::LinesDoNotAddUp { .. }
             | InvoiceError::Corrupt(_)
             | InvoiceError::Unproven(_)

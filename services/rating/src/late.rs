@@ -8,7 +8,7 @@ use meridian_billing::{
     ids::{SubscriptionId, TenantId},
     invoice::{LateUsage, metered},
 };
-use meridian_records::{BilledPeriod, Charge, MeterRow, PeriodTerms};
+use meridian_records::{BilledPeriod, Charge, MeterRow, PeriodTerms, meters};
 use meridian_usage_store::{LateUsageKey, PriceUsageQuery};
 
 use crate::{Rating, RatingError};
@@ -34,10 +34,10 @@ impl Rating<'_> {
         let subscription = &current.subscription;
         let records = self.tenant(&subscription.tenant);
         for billed in records.billed_periods(&subscription.id, from, current.period.start).await? {
-            let own = records.period_terms(&subscription.id, Some(billed.period().start)).await?;
-            if let Some(usage) = self.late_usage_of(billed, &own, stored_before).await? {
+            let charges = records.charges_of_billed(subscription, &billed.input.segments).await?;
+            if let Some(usage) = self.late_usage_of(billed, &charges, stored_before).await? {
                 late.usage.push(usage);
-                late.charges.extend(own.charges);
+                late.charges.extend(charges);
             }
         }
         Ok(late)
@@ -46,7 +46,7 @@ impl Rating<'_> {
     async fn late_usage_of(
         &self,
         billed: BilledPeriod,
-        terms: &PeriodTerms,
+        charges: &[(Charge, MeterRow)],
         stored_before: Timestamp,
     ) -> Result<Option<LateUsage>, RatingError> {
         let BilledPeriod { invoice, input, stored_before: charged_until, charged } = billed;
@@ -58,7 +58,7 @@ impl Rating<'_> {
             customer: input.customer.as_str(),
             time_zone: &input.time_zone,
             metered: &metered(&input.segments)?,
-            meters: &terms.meters(),
+            meters: &meters(charges),
             stored_before_us: Some(stored_before.as_microsecond()),
         };
         let usage = self.usage.price_usage(&query).await?;

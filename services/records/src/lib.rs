@@ -77,7 +77,7 @@ pub use schema::{MigrationReport, ProgramVersion, SchemaError};
 pub use scope::Scope;
 pub use subscriptions::{
     CancelAt, ChargedAhead, DuePeriod, ManagedBy, NewSubscription, PeriodTerms, PlanVersion, ProposedVersion,
-    Subscription, SubscriptionError, SubscriptionState,
+    Subscription, SubscriptionError, SubscriptionState, meters,
 };
 pub use usage_totals::AggregatedUsage;
 

@@ -89,6 +89,7 @@ impl From<SubscriptionError> for StepError {
             | SubscriptionError::NoSuchPlan(_)
             | SubscriptionError::ManagedByKubernetes
             | SubscriptionError::EndsBeforeStart
+            | SubscriptionError::OutOfRange { .. }
             | SubscriptionError::Terms(_)
             | SubscriptionError::Unbillable(_)
             | SubscriptionError::AlreadyBilled { .. }
@@ -111,9 +112,10 @@ impl From<InvoiceError> for StepError {
             InvoiceError::Refused(_)
             | InvoiceError::Credited
             | InvoiceError::BuiltUpon
-            | InvoiceError::LateUsageBilled => "InvoiceNotIssuable",
+            | InvoiceError::LateUsageBilled
+            | InvoiceError::ChargedAhead => "InvoiceNotIssuable",
             // The next sweep computes it anew.
-            InvoiceError::LateUsageOutdated => "DraftOutdated",
+            InvoiceError::LateUsageOutdated | InvoiceError::TermsOutdated => "DraftOutdated",
             InvoiceError::LinesDoNotAddUp { .. } | InvoiceError::Corrupt(_) => "LinesDoNotAddUp",
             InvoiceError::OtherEngine { .. } => "DraftOfAnotherEngine",
             InvoiceError::Unproven(_) => "DraftUnproven",

@@ -51,6 +51,7 @@ impl Records {
                 return Ok(synced(known.version, false));
             }
             known.refuse_moving(name, tenant)?;
+            known.refuse_other_periods(spec)?;
         }
         require_tenant(&mut transaction, tenant).await?;
         let meters = meters_of(&mut transaction, tenant, spec).await?;
@@ -95,6 +96,17 @@ impl Known {
         }
         if self.tenant.as_deref() != tenant {
             return Err(ControlError::Immutable { field: "tenantRef" });
+        }
+        Ok(())
+    }
+
+    /// What subscriptions' periods and invoices are made by never changes in a plan, nor in one that is made again under its name.
+    fn refuse_other_periods(&self, spec: &PlanSpec) -> Result<(), ControlError> {
+        if self.spec.currency != spec.currency {
+            return Err(ControlError::Immutable { field: "currency" });
+        }
+        if self.spec.interval != spec.interval {
+            return Err(ControlError::Immutable { field: "interval" });
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::{
     error::{Doing, StoreError},
     id::{self, Kind},
     instant::{self, Instant},
+    subscriptions::{BILLED_FROM, BILLED_UNTIL},
 };
 
 /// Most recurrences that a new grant may have behind it: each becomes entries at once.
@@ -101,6 +102,10 @@ fn check(spec: &GrantSpec, time_zone: &str, now: Timestamp) -> Result<Currency, 
     for (field, instant) in [("effectiveAt", Some(spec.effective_at)), ("expiresAt", spec.expires_at)] {
         if instant.is_some_and(|instant| instant.subsec_nanosecond() % 1_000 != 0) {
             return Err(out_of_range(field, "instants are kept to the microsecond").into());
+        }
+        if instant.is_some_and(|instant| !(BILLED_FROM..=BILLED_UNTIL).contains(&instant)) {
+            let detail = format!("must be between {BILLED_FROM} and {BILLED_UNTIL}");
+            return Err(out_of_range(field, &detail).into());
         }
     }
     // Its first recurrence is made now even where it lies ahead: what cannot be made must not be found out by an invoice.
@@ -234,7 +239,7 @@ mod tests {
             |from: &str| checked(&format!(r#", "effectiveAt": "{from}", "every": {{"unit": "Day"}}"#));
         assert_eq!(daily("2024-01-01T00:00:00Z"), "USD");
         assert!(daily("2023-01-01T00:00:00Z").ends_with("let it begin later"));
-        assert!(daily("1950-01-01T00:00:00Z").ends_with("let it begin later"));
+        assert!(daily("1970-01-01T00:00:00Z").ends_with("let it begin later"));
         assert_eq!(
             checked(
                 r#", "effectiveAt": "2027-01-01T00:00:00Z", "expiresAfter": {"unit": "Year", "count": 9000}"#

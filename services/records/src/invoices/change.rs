@@ -20,6 +20,7 @@ use crate::{
     credits::burn::take_back,
     error::{Doing, StoreError},
     instant::Instant,
+    subscriptions,
 };
 
 const DOING: &str = "changing an invoice";
@@ -63,7 +64,8 @@ async fn carry_out(
     // The next revision is made by the next computation of the period, not here.
     let Transition { next, replacement: _ } = transition(&state, &command)?;
     match step {
-        InvoiceStep::Pay { reference: _ } | InvoiceStep::Reissue { reason: _ } => {}
+        InvoiceStep::Pay { reference: _ } => {}
+        InvoiceStep::Reissue { reason: _ } => terms_changed(transaction, tenant, row).await?,
         InvoiceStep::Void { reason: _ } => {
             // What a note gave back cannot go back a second time with the whole invoice.
             if row.try_get::<i32, _>("part").doing(DOING)? > 0 {
@@ -77,12 +79,27 @@ async fn carry_out(
             }
             let tenant: TenantId = parsed(row, "tenant")?;
             take_back(transaction, &tenant, id, *at).await?;
+            terms_changed(transaction, tenant.as_str(), row).await?;
+            // Under the subscription's lock, so that the next period's invoice is there or will see that this one is void.
+            if subscriptions::is_settled(transaction, tenant.as_str(), row).await? {
+                return Err(InvoiceError::ChargedAhead);
+            }
         }
     }
     store(transaction, tenant, id, &state, &next, change).await?;
     let (action, detail) = audited(step, next.version);
     audit::record(transaction, Some(tenant), by, action, id.as_str(), detail).await?;
     Ok(())
+}
+
+/// What others of the subscription count on changes with this invoice.
+async fn terms_changed(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    row: &PgRow,
+) -> Result<(), StoreError> {
+    let subscription: &str = row.try_get("subscription_id").doing(DOING)?;
+    subscriptions::raise_terms_version(transaction, tenant, subscription).await
 }
 
 fn action(step: &InvoiceStep, state: &InvoiceState) -> InvoiceAction {

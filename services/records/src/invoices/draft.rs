@@ -1,6 +1,6 @@
 //! Saving a computed invoice. The unique key (tenant, subscription, period_start, revision) decides who made it; whoever
-//! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more; never to an
-//! earlier one, however late it arrives. A void invoice gives way to nothing until somebody issues it again: the next
+//! comes second finds it. A draft gives way to a computation with a later cutoff, because that one saw more, or by newer terms;
+//! never to an earlier one, however late it arrives. A void invoice gives way to nothing until somebody issues it again: the next
 //! computation of its period is then the next revision.
 
 use std::collections::BTreeSet;
@@ -46,6 +46,7 @@ impl InvoiceDraft {
             plan_id: terms.plan.plan_id.clone(),
             plan_version: terms.plan.version,
             catalogue_version: input.catalogue_version,
+            terms_version: terms.subscription.terms_version,
             engine_version: input.engine_version,
             stored_before: input.stored_before,
             currency: invoice.currency,
@@ -155,7 +156,7 @@ async fn newest(
     draft: &InvoiceDraft,
 ) -> Result<Option<PgRow>, InvoiceError> {
     let row = sqlx::query(
-        "SELECT invoice_id, state, version, revision, reissued, period_end, stored_before FROM invoices
+        "SELECT invoice_id, state, version, revision, reissued, period_end, stored_before, terms_version FROM invoices
          WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = $4
          ORDER BY revision DESC LIMIT 1 FOR UPDATE",
     )
@@ -214,10 +215,10 @@ pub(super) async fn insert_invoices(
     let inserted: Vec<String> = sqlx::query_scalar(
         "INSERT INTO invoices (tenant, state, invoice_id, customer_id, subscription_id, period_start, period_end, part, revision,
              currency, subtotal, discounts, credits, tax, total, plan_id, plan_version, catalogue_version, engine_version,
-             stored_before, computation)
+             stored_before, computation, terms_version)
          SELECT $1, 'draft', * FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::integer[],
              $8::integer[], $9::text[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
-             $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $19::timestamptz[], $20::text[])
+             $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $19::timestamptz[], $20::text[], $21::bigint[])
          ON CONFLICT (tenant, subscription_id, period_start, part, revision) DO NOTHING RETURNING invoice_id",
     )
     .bind(tenant)
@@ -240,6 +241,7 @@ pub(super) async fn insert_invoices(
     .bind(drafts().map(|draft| i64::from(draft.engine_version)).collect::<Vec<_>>())
     .bind(times(|draft| draft.stored_before))
     .bind(drafts().map(|draft| draft.computation.as_str()).collect::<Vec<_>>())
+    .bind(drafts().map(|draft| draft.terms_version).collect::<Vec<_>>())
     .fetch_all(&mut **transaction)
     .await
     .doing(DOING)?;
@@ -255,11 +257,14 @@ async fn refresh(
 ) -> Result<(String, SaveOutcome), InvoiceError> {
     let id: String = row.try_get("invoice_id").doing(DOING)?;
     let stored_before: Instant = row.try_get("stored_before").doing(DOING)?;
+    let terms_version: i64 = row.try_get("terms_version").doing(DOING)?;
     let state = read::state(row)?;
     let (seen_version, at) = (state.version, draft.stored_before);
     let command = InvoiceCommand { action: InvoiceAction::Recompute, seen_version, at };
     let version = match transition(&state, &command) {
-        Ok(recomputed) if stored_before.0 < draft.stored_before => stored_version(recomputed.next.version)?,
+        Ok(recomputed) if (stored_before.0, terms_version) < (draft.stored_before, draft.terms_version) => {
+            stored_version(recomputed.next.version)?
+        }
         Ok(_) | Err(Refusal::Frozen | Refusal::Paid | Refusal::Void | Refusal::Skipped) => {
             return Ok((id, SaveOutcome::Kept));
         }
@@ -269,7 +274,7 @@ async fn refresh(
     sqlx::query(
         "UPDATE invoices SET period_end = $3, currency = $4, subtotal = $5, tax = $6, total = $7, plan_id = $8, plan_version = $9,
              catalogue_version = $10, engine_version = $11, stored_before = $12, computation = $13, discounts = $14, credits = $15,
-             version = $16, updated_at = now()
+             version = $16, terms_version = $17, updated_at = now()
          WHERE tenant = $1 AND invoice_id = $2",
     )
     .bind(tenant)
@@ -288,6 +293,7 @@ async fn refresh(
     .bind(draft.discounts.to_bigdecimal())
     .bind(draft.credits.to_bigdecimal())
     .bind(version)
+    .bind(draft.terms_version)
     .execute(&mut **transaction)
     .await
     .doing(DOING)?;

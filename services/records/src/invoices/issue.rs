@@ -10,7 +10,7 @@ use meridian_billing::{
     subscription::{CustomTerms, ZeroInvoices},
 };
 use serde_json::{Value, json};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
 use super::{Invoice, InvoiceError, change::stored_version, late, read, spend};
 use crate::{
@@ -57,6 +57,7 @@ impl TenantRecords {
                 } else {
                     number_and_freeze(&mut transaction, tenant, id, issued.version, issued_at, by).await?;
                 }
+                hold_terms(&mut transaction, tenant, &row).await?;
             }
             InvoiceStatus::Issued | InvoiceStatus::Paid | InvoiceStatus::Skipped => {}
             InvoiceStatus::Void => return Err(Refusal::Void.into()),
@@ -68,6 +69,44 @@ impl TenantRecords {
         transaction.commit().await.doing(DOING)?;
         Ok(invoice)
     }
+}
+
+/// The subscription's row, held from here on: what the draft was computed by still holds. A part is no more issued when its period
+/// has an invoice of its own, and that one is computed again when a part came before it.
+async fn hold_terms(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    draft: &PgRow,
+) -> Result<(), InvoiceError> {
+    let subscription: &str = draft.try_get("subscription_id").doing(DOING)?;
+    let current: i64 = sqlx::query_scalar(
+        "SELECT terms_version FROM subscriptions WHERE tenant = $1 AND subscription_id = $2 FOR NO KEY UPDATE",
+    )
+    .bind(tenant)
+    .bind(subscription)
+    .fetch_one(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    if current != draft.try_get::<i64, _>("terms_version").doing(DOING)? {
+        return Err(InvoiceError::TermsOutdated);
+    }
+    if draft.try_get::<i32, _>("part").doing(DOING)? == 0 {
+        return Ok(());
+    }
+    let billed: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0
+             AND state <> 'draft')",
+    )
+    .bind(tenant)
+    .bind(subscription)
+    .bind(draft.try_get::<Instant, _>("period_start").doing(DOING)?)
+    .fetch_one(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    if billed {
+        return Err(InvoiceError::TermsOutdated);
+    }
+    Ok(subscriptions::raise_terms_version(transaction, tenant, subscription).await?)
 }
 
 /// Whether no line asks for anything or gives anything back.

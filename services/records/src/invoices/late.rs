@@ -160,16 +160,7 @@ pub(super) async fn check(
     }
     let input = input(computation)?;
     let Some(from) = input.late.iter().map(|late| late.period.start).min() else { return Ok(()) };
-    let bases: Vec<&str> = input.late.iter().map(|late| late.invoice.as_str()).collect();
-    // Who charges late usage of the same period meanwhile, or makes its invoice void, waits here or is seen below.
-    sqlx::query(
-        "SELECT FROM invoices WHERE tenant = $1 AND invoice_id = ANY($2) ORDER BY invoice_id FOR UPDATE",
-    )
-    .bind(tenant)
-    .bind(&bases)
-    .execute(&mut **transaction)
-    .await
-    .doing(DOING)?;
+    lock_bases(transaction, tenant, &input).await?;
     let subscription: &str = row.try_get("subscription_id").doing(DOING)?;
     let valid = valid_since(transaction, tenant, subscription, from, false).await?;
     for late in &input.late {
@@ -182,6 +173,25 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// The invoices of the periods whose late usage is charged. Who charges late usage of the same period meanwhile, or makes an invoice
+/// void that did, waits here or is seen afterwards.
+async fn lock_bases(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    input: &InvoiceInput,
+) -> Result<(), StoreError> {
+    let bases: Vec<&str> = input.late.iter().map(|late| late.invoice.as_str()).collect();
+    sqlx::query(
+        "SELECT FROM invoices WHERE tenant = $1 AND invoice_id = ANY($2) ORDER BY invoice_id FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(&bases)
+    .execute(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    Ok(())
+}
+
 /// Whether a valid invoice counts late usage from this one, whose row is locked.
 pub(super) async fn is_built_upon(
     transaction: &mut Transaction<'_, Postgres>,
@@ -190,6 +200,7 @@ pub(super) async fn is_built_upon(
 ) -> Result<bool, StoreError> {
     let id: InvoiceId = parsed(row, "invoice_id")?;
     let own = input(row.try_get("computation").doing(DOING)?)?;
+    lock_bases(transaction, tenant, &own).await?;
     let subscription: &str = row.try_get("subscription_id").doing(DOING)?;
     let of_late = own.late.iter().map(|late| late.period.start);
     let from = of_late.chain([own.period.start]).min().unwrap_or(own.period.start);

@@ -45,6 +45,8 @@ pub struct InvoiceDraft {
     pub plan_id: String,
     pub plan_version: i32,
     pub catalogue_version: i64,
+    /// Of the subscription, as they were when its terms were read.
+    pub terms_version: i64,
     pub engine_version: u32,
     /// Only events stored before this instant are in it.
     pub stored_before: Timestamp,
@@ -202,6 +204,14 @@ pub enum InvoiceError {
         "what the draft charges of earlier periods was charged or given back meanwhile: close its period again"
     )]
     LateUsageOutdated,
+    #[error(
+        "what the subscription is billed by changed after the draft was computed: close its period again"
+    )]
+    TermsOutdated,
+    #[error(
+        "the invoice of the next period counts what this one charged in advance: make that one void first"
+    )]
+    ChargedAhead,
     #[error("the lines add up to {lines}, the total says {total}")]
     LinesDoNotAddUp { lines: String, total: Amount },
     /// A bug somewhere above: nothing was issued, and trying again will not help.

@@ -32,7 +32,7 @@ use crate::{
     error::{Doing, StoreError},
     id::{self, Kind},
     instant::Instant,
-    subscriptions,
+    subscriptions::{self, Billed},
 };
 
 const DOING: &str = "issuing the invoices of many periods";
@@ -263,10 +263,13 @@ async fn issue_plain(
     let audited =
         plain.iter().zip(numbers).flat_map(|((_, plain), number)| audited(plain, number, issued_at));
     audit::record_all(transaction, Some(tenant), by, &audited.collect::<Vec<_>>()).await?;
-    let billed: Vec<(&str, Timestamp, Timestamp)> = plain
+    let billed: Vec<Billed<'_>> = plain
         .iter()
-        .map(|(_, PlainDraft { draft, .. })| {
-            (draft.subscription.as_str(), draft.period_start, draft.period_end)
+        .map(|(_, PlainDraft { draft, .. })| Billed {
+            subscription: draft.subscription.as_str(),
+            start: draft.period_start,
+            end: draft.period_end,
+            terms_version: draft.terms_version,
         })
         .collect();
     subscriptions::advance_all(transaction, tenant, &billed).await?;

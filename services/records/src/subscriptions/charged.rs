@@ -100,6 +100,31 @@ fn charge(row: &PgRow) -> Result<AdvanceCharge, StoreError> {
     Ok(AdvanceCharge { plan: parsed(row, "plan")?, price: parsed(row, "price")?, amount })
 }
 
+/// Whether an invoice charged something in advance for a period whose own invoice counts on that.
+pub(crate) async fn is_settled(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    invoice: &PgRow,
+) -> Result<bool, StoreError> {
+    let id: String = invoice.try_get("invoice_id").doing(DOING)?;
+    let charged = charges(transaction, tenant, std::slice::from_ref(&id)).await?;
+    let charged: Vec<AdvanceCharge> =
+        charged.get(&id).into_iter().flatten().map(charge).collect::<Result<_, _>>()?;
+    if charged.iter().all(|charge| charge.amount.is_zero()) {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part = 0
+             AND state IN ('issued', 'paid', 'skipped'))",
+    )
+    .bind(tenant)
+    .bind(invoice.try_get::<&str, _>("subscription_id").doing(DOING)?)
+    .bind(invoice.try_get::<Instant, _>("period_end").doing(DOING)?)
+    .fetch_one(&mut **transaction)
+    .await
+    .doing(DOING)
+}
+
 /// See [`ChargedByInvoices::until`].
 pub(crate) async fn charged_by_invoice(
     transaction: &mut Transaction<'_, Postgres>,

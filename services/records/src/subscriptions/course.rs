@@ -16,7 +16,7 @@ use meridian_billing::{
 use sqlx::{Postgres, Transaction};
 
 use super::{
-    PlanVersion, ProposedVersion, Subscription, SubscriptionError,
+    BILLED_UNTIL, PlanVersion, ProposedVersion, Subscription, SubscriptionError,
     plan_book::{PlanBook, PlanShelf},
 };
 
@@ -96,6 +96,9 @@ impl Course {
 
     /// The bounds of the period that holds this instant; None outside the subscription's life.
     pub(crate) fn containing(&self, at: Timestamp) -> Result<Option<Period>, SubscriptionError> {
+        if at > BILLED_UNTIL {
+            return Ok(None);
+        }
         for billed in self.periods()? {
             let period = billed?.period;
             if period.end > at {
@@ -105,8 +108,21 @@ impl Course {
         Ok(None)
     }
 
+    /// The period that follows one that ends at this instant; None where the subscription ends with that one. An error where it
+    /// goes on in periods of other bounds: the terms by which it was billed hold no more.
+    pub(super) fn following(&self, end: Timestamp) -> Result<Option<Period>, SubscriptionError> {
+        let next = self.starting_at(end)?;
+        if next.is_none() && self.containing(end)?.is_some() {
+            return Err(SubscriptionError::NoSuchPeriod(end));
+        }
+        Ok(next)
+    }
+
     /// The period that starts at this instant.
     pub(crate) fn placed(&self, start: Timestamp) -> Result<Option<Placed>, SubscriptionError> {
+        if start > BILLED_UNTIL {
+            return Ok(None);
+        }
         let mut taken = Taken::default();
         let mut foreseen = None;
         for (index, billed) in self.periods()?.enumerate() {

@@ -18,23 +18,42 @@ use crate::{
     scope::begin_for_every_tenant,
 };
 
-/// A page of next periods under this condition, earliest end first, behind the last one seen.
+/// A page of next periods under this condition, earliest end first, behind the last one seen; `more` adds others.
 macro_rules! next_periods {
-    ($condition:literal) => {
+    ($condition:literal $($more:tt)*) => {
         concat!(
-            "SELECT s.tenant, s.subscription_id, c.key AS customer, s.next_period_start, s.next_period_end
-             FROM subscriptions s JOIN customers c USING (tenant, customer_id)
-             WHERE ",
+            "SELECT p.tenant, p.subscription_id, c.key AS customer, p.next_period_start, p.next_period_end
+             FROM (
+                 (SELECT s.tenant, s.subscription_id, s.customer_id, s.next_period_start, s.next_period_end FROM subscriptions s
+                  WHERE ",
             $condition,
             " AND ($2::timestamptz IS NULL OR (s.next_period_end, s.subscription_id) > ($2, $3))
-             ORDER BY s.next_period_end, s.subscription_id LIMIT $4"
+                  ORDER BY s.next_period_end, s.subscription_id LIMIT $4)"
+            $($more)*,
+            ") p JOIN customers c USING (tenant, customer_id)
+             ORDER BY p.next_period_end, p.subscription_id LIMIT $4"
         )
+    };
+}
+
+/// Periods that are to be billed again, and that nobody took up: their newest invoice is void, and marked.
+macro_rules! to_bill_again {
+    () => {
+        " UNION ALL
+          (SELECT i.tenant, i.subscription_id, i.customer_id, i.period_start, i.period_end FROM invoices i
+           WHERE i.state = 'void' AND i.reissued AND i.part = 0 AND i.period_end <= $1
+             AND ($2::timestamptz IS NULL OR (i.period_end, i.subscription_id) > ($2, $3))
+             AND NOT EXISTS (SELECT 1 FROM invoices n
+                 WHERE n.tenant = i.tenant AND n.subscription_id = i.subscription_id AND n.period_start = i.period_start
+                   AND n.part = 0 AND n.revision > i.revision AND n.state <> 'draft')
+           ORDER BY i.period_end, i.subscription_id LIMIT $4)"
     };
 }
 
 impl Records {
     /// Periods that ended at least `grace` before `now`, of subscriptions that are at least as old as the grace (a tenant
-    /// that is made today with a start in the past has that long to send its past usage). Earliest end first; `after` goes
+    /// that is made today with a start in the past has that long to send its past usage); and those that are to be billed again,
+    /// whoever began with it. Earliest end first; `after` goes
     /// on behind the last one seen, so that periods which cannot be billed do not hide those behind them.
     ///
     /// It sweeps over every tenant, because the billing cycle does; what is then done runs in each tenant's own scope.
@@ -47,7 +66,7 @@ impl Records {
     ) -> Result<Vec<DuePeriod>, StoreError> {
         const DOING: &str = "finding due periods";
         let latest = now.checked_sub(grace).map_err(|error| StoreError::unreadable(DOING, error))?;
-        let query = next_periods!("s.next_period_end <= $1 AND s.created_at <= $1");
+        let query = next_periods!("s.next_period_end <= $1 AND s.created_at <= $1", to_bill_again!());
         self.next_periods(DOING, query, latest, after, limit).await
     }
 
@@ -101,6 +120,8 @@ fn due_period(row: &PgRow) -> Result<DuePeriod, StoreError> {
     })
 }
 
+const DOING: &str = "moving on to the next period";
+
 /// Moves the next period past every period that has an invoice which is no draft: a void one was issued too, and issuing it
 /// again is somebody's decision. Called in the transaction that issues, and
 /// harmless when called again. Periods may have been issued out of order, so it looks again after each step.
@@ -109,7 +130,6 @@ pub(crate) async fn advance(
     tenant: &str,
     subscription: &str,
 ) -> Result<(), StoreError> {
-    const DOING: &str = "moving on to the next period";
     let Some(mut subscription) = find::find_locked(transaction, tenant, subscription).await? else {
         return Ok(());
     };
@@ -119,7 +139,7 @@ pub(crate) async fn advance(
         let Some(end) = issued_until(transaction, tenant, subscription.id.as_str(), next.start).await? else {
             break;
         };
-        subscription.next_period = course.starting_at(end).map_err(store)?;
+        subscription.next_period = course.following(end).map_err(store)?;
     }
     if subscription.next_period == before {
         return Ok(());
@@ -139,32 +159,41 @@ pub(crate) async fn advance(
     Ok(())
 }
 
-/// Like [`advance`] for many subscriptions whose periods, each by its start and end, were issued in this transaction. Those that do
-/// not simply take the next step, because periods were issued out of order, go by themselves.
+/// A period that was issued, and by which terms it was computed.
+pub(crate) struct Billed<'a> {
+    pub subscription: &'a str,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub terms_version: i64,
+}
+
+/// Like [`advance`] for many subscriptions whose periods were issued in this transaction. Those that do not simply take the next
+/// step, because periods were issued out of order, go by themselves. An error where one has other terms by now.
 pub(crate) async fn advance_all(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
-    billed: &[(&str, Timestamp, Timestamp)],
+    billed: &[Billed<'_>],
 ) -> Result<(), StoreError> {
-    let ids: Vec<&str> = billed.iter().map(|(id, ..)| *id).collect();
+    let ids: Vec<&str> = billed.iter().map(|billed| billed.subscription).collect();
     let rows = find::rows_locked(transaction, tenant, &ids).await?;
     let locked = rows.values().map(find::read).collect::<Result<Vec<_>, _>>()?;
     let shelf = PlanShelf::read(transaction, locked.iter()).await?;
-    let ends: BTreeMap<&str, (Timestamp, Timestamp)> =
-        billed.iter().map(|(id, start, end)| (*id, (*start, *end))).collect();
+    let billed: BTreeMap<&str, &Billed<'_>> =
+        billed.iter().map(|billed| (billed.subscription, billed)).collect();
     let mut steps: Vec<(&str, Option<Period>)> = Vec::with_capacity(locked.len());
     let mut astray: BTreeSet<String> = BTreeSet::new();
     for subscription in &locked {
         let id = subscription.id.as_str();
-        let issued = ends
-            .get(id)
-            .filter(|(start, _)| subscription.next_period.is_some_and(|next| next.start == *start));
-        let Some((_, end)) = issued else {
+        let Some(billed) = billed.get(id) else { continue };
+        if billed.terms_version != subscription.terms_version {
+            return Err(StoreError::unreadable(DOING, format!("the terms of {id} changed meanwhile")));
+        }
+        if subscription.next_period.is_none_or(|next| next.start != billed.start) {
             astray.insert(id.to_owned());
             continue;
-        };
+        }
         let course = Course::of(subscription, &shelf).map_err(store)?;
-        steps.push((id, course.starting_at(*end).map_err(store)?));
+        steps.push((id, course.following(billed.end).map_err(store)?));
     }
     astray.extend(issued_ahead(transaction, tenant, &steps).await?);
     steps.retain(|(id, _)| !astray.contains(*id));

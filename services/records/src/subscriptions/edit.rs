@@ -19,8 +19,8 @@ use sqlx::{
 };
 
 use super::{
-    Course, ManagedBy, NewSubscription, Subscription, SubscriptionError, SubscriptionState,
-    charged::charged_by_invoice, find, plan_charges::PlanCharges,
+    BILLED_FROM, BILLED_UNTIL, Course, ManagedBy, NewSubscription, Subscription, SubscriptionError,
+    SubscriptionState, billable, charged::charged_by_invoice, find, plan_charges::PlanCharges,
 };
 use crate::{
     By, StoreError, TenantRecords, audit, catalogue,
@@ -51,6 +51,10 @@ impl TenantRecords {
         let mut transaction = self.scope.begin(&self.pool).await?;
         if let Some(made_before) = find::find(&mut transaction, tenant, &id).await? {
             return Ok(made_before);
+        }
+        in_range("starts_at", new.starts_at)?;
+        if let Some(ends_at) = new.ends_at {
+            in_range("ends_at", ends_at)?;
         }
         if new.ends_at.is_some_and(|end| end <= new.starts_at) {
             return Err(SubscriptionError::EndsBeforeStart);
@@ -86,6 +90,7 @@ impl TenantRecords {
             ends_at: new.ends_at,
             next_period: None,
             terms: new.terms.clone(),
+            terms_version: 0,
             managed_by: ManagedBy::Api,
             // The database's own follows; no plan's version is younger than this transaction.
             created_at: Timestamp::UNIX_EPOCH,
@@ -107,7 +112,9 @@ impl TenantRecords {
     ) -> Result<Subscription, SubscriptionError> {
         let mut transaction = self.scope.begin(&self.pool).await?;
         let mut subscription = self.own_locked(&mut transaction, id).await?;
-        if subscription.terms.changes.contains(&change) {
+        in_range("at", change.at)?;
+        let standing = subscription.terms.changes.iter().rfind(|known| known.at == change.at);
+        if standing == Some(&change) {
             // Asked for a second time.
             return Ok(subscription);
         }
@@ -165,6 +172,8 @@ impl TenantRecords {
         if subscription.state != SubscriptionState::Active {
             return Ok(subscription);
         }
+        let (CancelAt::Instant(asked) | CancelAt::PeriodEnd(asked)) = at;
+        in_range("at", asked)?;
         let course = Course::read(&mut transaction, &subscription).await?;
         let ends_at = match at {
             CancelAt::Instant(at) => at,
@@ -222,8 +231,17 @@ impl TenantRecords {
     }
 }
 
-/// Before the next period to bill nothing changes any more, nor before the last invoice that a threshold asked for within it.
-/// While nothing is billed, the trial may.
+/// Timestamps come from outside: what databases cannot hold, and what it would take long to count periods up to, is refused.
+fn in_range(field: &'static str, at: Timestamp) -> Result<(), SubscriptionError> {
+    if (BILLED_FROM..=BILLED_UNTIL).contains(&at) {
+        Ok(())
+    } else {
+        Err(SubscriptionError::OutOfRange { field, at })
+    }
+}
+
+/// Before the next period to bill nothing changes any more, nor before the end of any invoice: periods may have been issued ahead,
+/// and a threshold may have asked for one within its period. While nothing is billed, the trial may.
 async fn refuse_billed_time(
     transaction: &mut Transaction<'_, Postgres>,
     course: &Course,
@@ -231,18 +249,16 @@ async fn refuse_billed_time(
     at: Timestamp,
 ) -> Result<(), SubscriptionError> {
     let Some(next) = subscription.next_period else { return Ok(()) };
-    let on_the_way: Option<Instant> = sqlx::query_scalar(
-        "SELECT max(period_end) FROM invoices
-         WHERE tenant = $1 AND subscription_id = $2 AND period_start = $3 AND part > 0 AND state <> 'draft'",
+    let issued: Option<Instant> = sqlx::query_scalar(
+        "SELECT max(period_end) FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND state <> 'draft'",
     )
     .bind(subscription.tenant.as_str())
     .bind(subscription.id.as_str())
-    .bind(Instant(next.start))
     .fetch_one(&mut **transaction)
     .await
     .doing("finding until when a subscription is billed")?;
-    let until = match on_the_way {
-        Some(until) => until.0,
+    let until = match issued {
+        Some(until) => until.0.max(next.start),
         None if course.first()?.is_none_or(|first| first.start == next.start) => return Ok(()),
         None => next.start,
     };
@@ -274,7 +290,6 @@ async fn check_terms(
 ) -> Result<(), SubscriptionError> {
     let custom = &subscription.terms;
     custom.validate()?;
-    course.check()?;
     let versions = course.newest_versions();
     let plans: Vec<&PlanSpec> = versions.iter().map(|version| &version.spec).collect();
     if let Some(unknown) = unknown_override(&plans, &custom.overrides) {
@@ -285,8 +300,10 @@ async fn check_terms(
     let meter = |name: &str| {
         meters.iter().find(|(charge, _)| charge.meter.as_str() == name).map(|(_, meter)| &meter.spec)
     };
-    for plan in &plans {
-        let own = overridden(plan, &custom.overrides)?;
+    let own: Vec<PlanSpec> =
+        plans.iter().map(|plan| overridden(plan, &custom.overrides)).collect::<Result<_, _>>()?;
+    billable::check(custom, &subscription.plan, &versions, &own)?;
+    for own in &own {
         let counted = own.prices.iter().filter_map(|price| Some((price, price.meter_ref.as_ref()?)));
         for (price, counted) in counted {
             if meter(&counted.name).is_none() {
@@ -294,7 +311,7 @@ async fn check_terms(
                 return Err(SpecError::missing("overrides", detail).into());
             }
         }
-        check_meter_fit(&own, meter)?;
+        check_meter_fit(own, meter)?;
     }
     let has_flat = |name: &str| {
         plans.iter().any(|plan| plan.prices.iter().any(|price| price.name == name && price.flat.is_some()))
@@ -308,6 +325,7 @@ async fn check_terms(
         .iter()
         .enumerate()
         .map(|(index, taken)| (format!("quantities[{index}].price"), taken));
+    course.check()?;
     for (field, taken) in from_the_start.chain(of_changes) {
         if !has_flat(&taken.price) {
             let detail = format!("no plan of the subscription has a flat price {:?}", taken.price);
@@ -404,7 +422,7 @@ pub(crate) async fn store(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE subscriptions SET plan_id = $3, time_zone = $4, starts_at = $5, ends_at = $6, next_period_start = $7,
-             next_period_end = $8, state = $9, terms = $10, plans = $11, updated_at = now()
+             next_period_end = $8, state = $9, terms = $10, plans = $11, terms_version = terms_version + 1, updated_at = now()
          WHERE tenant = $1 AND subscription_id = $2",
     )
     .bind(subscription.tenant.as_str())
@@ -421,6 +439,23 @@ pub(crate) async fn store(
     .execute(&mut **transaction)
     .await
     .doing("storing a subscription")?;
+    Ok(())
+}
+
+/// Whatever was computed of the subscription's next invoices is computed again. Holds its row until the transaction ends.
+pub(crate) async fn raise_terms_version(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE subscriptions SET terms_version = terms_version + 1 WHERE tenant = $1 AND subscription_id = $2",
+    )
+    .bind(tenant)
+    .bind(id)
+    .execute(&mut **transaction)
+    .await
+    .doing("noting that a subscription is billed by other terms")?;
     Ok(())
 }
 

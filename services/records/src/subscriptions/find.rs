@@ -177,6 +177,7 @@ pub(crate) fn read(row: &PgRow) -> Result<Subscription, StoreError> {
         ends_at: instant::read_optional(row, "ends_at").doing(DOING)?,
         next_period: next_start.zip(next_end).map(|(start, end)| Period { start, end }),
         terms: row.try_get::<Json<CustomTerms>, _>("terms").doing(DOING)?.0,
+        terms_version: row.try_get("terms_version").doing(DOING)?,
         managed_by: ManagedBy::read(row, DOING)?,
         created_at: row.try_get::<Instant, _>("created_at").doing(DOING)?.0,
     })

@@ -5,10 +5,12 @@
 //! Whom a new version of a plan moves, and when, its update policy says (`meridian_billing::subscription::version_in_force`):
 //! mostly everybody from their next period on.
 //!
-//! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels, read_terms.rs reads
+//! find.rs reads, plan_book.rs and course.rs lay out periods and plans, edit.rs creates, changes and cancels (billable.rs says what
+//! terms may not say), read_terms.rs reads
 //! by which rules periods are billed (with charged.rs and plan_charges.rs) and terms.rs hands them to the engine, proposed.rs asks
 //! the same of a plan's version that is not there yet, due.rs finds what is to be billed and moves on.
 
+mod billable;
 mod charged;
 mod course;
 mod due;
@@ -20,11 +22,13 @@ mod proposed;
 mod read_terms;
 mod terms;
 
-pub(crate) use charged::charged_by_invoice;
+pub use terms::meters;
+
+pub(crate) use charged::{charged_by_invoice, is_settled};
 pub(crate) use course::Course;
-pub(crate) use due::{advance, advance_all};
+pub(crate) use due::{Billed, advance, advance_all};
 pub use edit::CancelAt;
-pub(crate) use edit::{cancel, insert, plan_named, store};
+pub(crate) use edit::{cancel, insert, plan_named, raise_terms_version, store};
 pub(crate) use find::{find, has_invoices, kept_by_kubernetes, read, rows};
 pub(crate) use plan_book::read_plan_version;
 pub use proposed::ProposedVersion;
@@ -48,6 +52,11 @@ use crate::{
     Charge, Customer, MeterRow,
     error::{Doing, StoreError},
 };
+
+/// No subscription begins before.
+pub const BILLED_FROM: Timestamp = Timestamp::UNIX_EPOCH;
+/// 2200-01-01T00:00:00Z: no subscription changes or ends, and no period is looked for, after it.
+pub const BILLED_UNTIL: Timestamp = Timestamp::constant(7_258_118_400, 0);
 
 /// Who keeps a row: the operator from Kubernetes objects, or the tenant by the REST API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +97,8 @@ pub struct Subscription {
     pub next_period: Option<Period>,
     /// What it has of its own beside the plan.
     pub terms: CustomTerms,
+    /// Raised whenever what it is billed by changes.
+    pub terms_version: i64,
     pub managed_by: ManagedBy,
     pub created_at: Timestamp,
 }
@@ -178,6 +189,8 @@ pub enum SubscriptionError {
     ManagedByKubernetes,
     #[error("the end must not be before the start")]
     EndsBeforeStart,
+    #[error("{at} is not between {BILLED_FROM} and {BILLED_UNTIL}")]
+    OutOfRange { field: &'static str, at: Timestamp },
     #[error("the time until {until} is billed: nothing changes before it any more")]
     AlreadyBilled { until: Timestamp },
     #[error(

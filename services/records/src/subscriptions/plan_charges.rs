@@ -2,17 +2,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_billing::ids::PriceName;
+use meridian_billing::{ids::PriceName, invoice::BilledSegment};
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
-use super::{PlanVersion, ProposedVersion, SubscriptionError};
+use super::{PlanVersion, ProposedVersion, Subscription, SubscriptionError};
 use crate::{
-    Charge, MeterRow, StoreError,
+    Charge, MeterRow, StoreError, TenantRecords,
     catalogue::{self, parsed},
     error::Doing,
 };
 
 const DOING: &str = "reading the charges of plans";
+
+impl TenantRecords {
+    /// What the prices of a billed period count: by the versions of the plans that it was billed by, whatever holds now.
+    pub async fn charges_of_billed(
+        &self,
+        subscription: &Subscription,
+        segments: &[BilledSegment],
+    ) -> Result<Vec<(Charge, MeterRow)>, SubscriptionError> {
+        let mut versions: BTreeSet<(&str, i32)> = BTreeSet::new();
+        for segment in segments {
+            for plan in std::iter::once(&segment.terms.plan).chain(&segment.terms.add_ons) {
+                let known = subscription.plan_ids().find(|(name, _)| **name == plan.name);
+                let (_, id) = known.ok_or_else(|| SubscriptionError::NoSuchPlan(plan.name.to_string()))?;
+                versions.insert((id.as_str(), plan.version));
+            }
+        }
+        let mut transaction = self.scope.begin(&self.pool).await?;
+        let read = PlanCharges::read(&mut transaction, &versions).await?;
+        let charges = read.of_versions(versions.into_iter())?;
+        one_meter_of_a_name(&charges)?;
+        Ok(charges)
+    }
+}
 
 /// The charges of versions of plans, each read once for all subscriptions that have it.
 pub(super) struct PlanCharges(BTreeMap<(String, i32), ChargesOfPlan>);
@@ -45,21 +68,30 @@ impl PlanCharges {
         Ok(Self(by_plan.into_iter().map(|(plan, rows)| (plan, read(rows))).collect()))
     }
 
+    /// The same for versions of plans by their ids, whatever the meters are named.
+    fn of_versions<'a>(
+        &self,
+        plans: impl Iterator<Item = (&'a str, i32)>,
+    ) -> Result<Vec<(Charge, MeterRow)>, StoreError> {
+        let mut charges: Vec<(Charge, MeterRow)> = Vec::new();
+        for (plan, version) in plans {
+            match self.0.get(&(plan.to_owned(), version)) {
+                Some(Ok(known)) => charges.extend(known.iter().cloned()),
+                Some(Err(error)) => return Err(error.repeated()),
+                // It counts nothing, or it is the version that is not there yet.
+                None => {}
+            }
+        }
+        Ok(charges)
+    }
+
     /// What the prices of these plans count, in the order of the plans, then of the prices' names.
     pub fn of(
         &self,
         plans: &[PlanVersion],
         proposed: Option<&ProposedVersion>,
     ) -> Result<Vec<(Charge, MeterRow)>, SubscriptionError> {
-        let mut charges: Vec<(Charge, MeterRow)> = Vec::new();
-        for plan in plans {
-            match self.0.get(&(plan.plan_id.clone(), plan.version)) {
-                Some(Ok(known)) => charges.extend(known.iter().cloned()),
-                Some(Err(error)) => return Err(error.repeated().into()),
-                // It counts nothing, or it is the version that is not there yet.
-                None => {}
-            }
-        }
+        let mut charges = self.of_versions(plans.iter().map(|plan| (plan.plan_id.as_str(), plan.version)))?;
         let in_force = |proposed: &&ProposedVersion| {
             let ProposedVersion { current: _, next, charges: _ } = proposed;
             plans.iter().any(|plan| (&plan.plan_id, plan.version) == (&next.plan_id, next.version))

@@ -55,7 +55,7 @@ impl TenantRecords {
         self.terms_of_one(asked, Some(proposed)).await
     }
 
-    /// The terms of many periods, each by its start: one answer for each, in their order, from one snapshot and by ten questions
+    /// The terms of many periods, each by its start: one answer for each, in their order, from one snapshot and by eleven questions
     /// to the database, however many they are.
     pub async fn period_terms_of(
         &self,
@@ -166,6 +166,8 @@ struct Around {
     redeemed: BTreeMap<String, Vec<PgRow>>,
     customers: BTreeMap<String, PgRow>,
     charges: PlanCharges,
+    /// Periods, by subscription and end, whose next one has an invoice that charged for itself all that is in advance.
+    charged_by_next: BTreeSet<(String, Timestamp)>,
     catalogue_version: i64,
 }
 
@@ -189,6 +191,7 @@ impl Around {
             redeemed: coupons::redemptions_of(transaction, tenant, &ids).await?,
             customers: customer_rows(transaction, tenant, customers).await?,
             charges: PlanCharges::read(transaction, &plans).await?,
+            charged_by_next: charged_by_next(transaction, tenant, laid()).await?,
             catalogue_version: sqlx::query_scalar("SELECT version FROM catalogue")
                 .fetch_one(&mut **transaction)
                 .await
@@ -215,7 +218,9 @@ impl Around {
         let charges = self.charges.of(&laid.plans, proposed)?;
         let customer = self.customers.get(&laid.subscription.customer_id);
         let customer = customer.ok_or_else(|| StoreError::unreadable(DOING, "its customer is not there"))?;
+        let by_next = (laid.subscription.id.to_string(), laid.placed.billed.period.end);
         let LaidOut { subscription, course: _, placed, segments, next, plans } = laid;
+        let next = next.filter(|_| !self.charged_by_next.contains(&by_next));
         let Placed { billed, index, .. } = placed;
         Ok(PeriodTerms {
             customer: customers::read(customer)?,
@@ -245,6 +250,37 @@ impl Around {
             (None, None) => ChargedAhead::Known(Vec::new()),
         })
     }
+}
+
+/// A period is billed after the next one where its invoice was void meanwhile: that one did not wait for it, and what it charged for
+/// itself is not charged in advance again.
+async fn charged_by_next(
+    transaction: &mut Transaction<'_, Postgres>,
+    tenant: &str,
+    laid: impl Iterator<Item = &LaidOut> + Clone,
+) -> Result<BTreeSet<(String, Timestamp)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT i.subscription_id, i.period_start, i.computation
+         FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::timestamptz[])) AS asked (subscription_id, period_start)
+         JOIN invoices i USING (subscription_id, period_start)
+         WHERE i.tenant = $1 AND i.part = 0 AND i.state IN ('issued', 'paid', 'skipped')",
+    )
+    .bind(tenant)
+    .bind(laid.clone().map(|laid| laid.subscription.id.as_str()).collect::<Vec<_>>())
+    .bind(laid.map(|laid| Instant(laid.placed.billed.period.end)).collect::<Vec<_>>())
+    .fetch_all(&mut **transaction)
+    .await
+    .doing(DOING)?;
+    let mut found = BTreeSet::new();
+    for row in rows {
+        let computation: Computation = serde_json::from_str(row.try_get("computation").doing(DOING)?)
+            .map_err(|error| StoreError::unreadable(DOING, error))?;
+        if computation.input.charged_in_advance.is_empty() {
+            let start = row.try_get::<Instant, _>("period_start").doing(DOING)?.0;
+            found.insert((row.try_get("subscription_id").doing(DOING)?, start));
+        }
+    }
+    Ok(found)
 }
 
 /// The computations of the invoices that thresholds asked for within periods.

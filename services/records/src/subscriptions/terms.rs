@@ -14,6 +14,14 @@ use meridian_billing::{
 };
 
 use super::{ChargedAhead, PeriodTerms, SubscriptionError};
+use crate::{Charge, MeterRow};
+
+/// The meters that charges count, by name, each with its version.
+pub fn meters(charges: &[(Charge, MeterRow)]) -> BTreeMap<MeterName, (MeterSpec, i32)> {
+    let meter =
+        |(charge, meter): &(Charge, MeterRow)| (charge.meter.clone(), (meter.spec.clone(), meter.version));
+    charges.iter().map(meter).collect()
+}
 
 impl PeriodTerms {
     /// What a shell must read before it can ask for the invoice: each metered price and what it asks of usage.
@@ -23,10 +31,7 @@ impl PeriodTerms {
 
     /// The meters that the prices count, by name, each with its version.
     pub fn meters(&self) -> BTreeMap<MeterName, (MeterSpec, i32)> {
-        self.charges
-            .iter()
-            .map(|(charge, meter)| (charge.meter.clone(), (meter.spec.clone(), meter.version)))
-            .collect()
+        meters(&self.charges)
     }
 
     /// The engine's input: these terms, and what each metered price was told up to the cutoff.

@@ -226,6 +226,7 @@ async fn a_void_invoice_that_is_issued_again_is_computed_as_the_next_revision() 
     let kept = acme.save_invoice(&draft(&terms, 13_000, "2026-08-05T00:00:00Z"), &by()).await.expect("saved");
     assert_eq!((kept.outcome, &kept.invoice), (SaveOutcome::Kept, &voided), "nobody issued it again");
     let reissued = step(&acme, &voided, reissue()).await;
+    let terms = region.terms(&subscription, Some("2026-07-01T00:00:00Z")).await;
 
     let second_draft = draft(&terms, 13_000, "2026-08-05T00:00:00Z");
     let saves = (0..16).map(|_| {
@@ -258,6 +259,7 @@ async fn a_void_invoice_that_is_issued_again_is_computed_as_the_next_revision() 
 
     let second_void = step(&acme, &second, void()).await;
     step(&acme, &second_void, reissue()).await;
+    let terms = region.terms(&subscription, Some("2026-07-01T00:00:00Z")).await;
     let third =
         acme.save_invoice(&draft(&terms, 15_000, "2026-08-08T00:00:00Z"), &by()).await.expect("saved");
     let third =

@@ -142,6 +142,11 @@ async fn what_is_not_plain_goes_by_itself_and_holds_up_no_other() {
         change(&issued, InvoiceStep::Void { reason: "wrong".to_owned() }).await;
         if number == 4 {
             change(&issued, InvoiceStep::Reissue { reason: "right".to_owned() }).await;
+            drafts[4] = draft(
+                &region.terms(&subscriptions[4], Some("2026-07-01T00:00:00Z")).await,
+                10_104,
+                AUGUST_2ND,
+            );
         }
     }
     // The customer of 5 has credits. 6 was issued out of order: August is there. 7 does not add up. 8 is refused by the database.

@@ -19,3 +19,4 @@ mod pipeline_gate;
 mod region;
 mod schema;
 mod tenant_wall;
+mod terms_of_drafts;

@@ -1,9 +1,10 @@
 //! Usage that becomes known after the invoice of its period is charged with the next one, once.
 
 use jiff::Timestamp;
-use meridian_billing::invoice::Computation;
-use meridian_records::{Invoice, InvoiceChange, InvoiceError, InvoiceStep};
+use meridian_billing::{catalogue::PlanSpec, invoice::Computation};
+use meridian_records::{Invoice, InvoiceChange, InvoiceError, InvoiceStep, Source};
 use meridian_worker::wire::{ClosePeriod, CycleReport};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::world::{World, by};
@@ -113,6 +114,30 @@ async fn a_sweep_charges_late_usage_of_one_and_closes_the_others_together() {
     august.sort();
     let shown: Vec<(&str, &str)> = august.iter().map(|(who, total)| (who.as_str(), total.as_str())).collect();
     assert_eq!(shown, [("", "100"), ("customer-0", "100"), ("customer-1", "102"), ("customer-2", "100")]);
+    world.end().await;
+}
+
+/// The plan counts another way by now, or not at all: a billed period's late usage is counted as the period was.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_usage_is_counted_by_the_prices_of_its_own_period_though_the_plan_has_none_of_them_any_more() {
+    let world = World::start().await;
+    world.worker(&[]);
+    world.use_calls(12_000).await;
+    assert_eq!(world.close(&world.july()).await.expect("closed").total, "120.00");
+    let flat_alone = PlanSpec::from_json(&json!({
+        "regionRef": {"name": "test"}, "currency": "USD", "interval": {"unit": "Month", "count": 1},
+        "prices": [{"name": "base", "flat": {"amount": "100"}}],
+    }));
+    let (name, source) = ("starter".parse().expect("a name"), Source { uid: "p".to_owned(), generation: 2 });
+    world
+        .records
+        .put_plan(&name, &source, &flat_alone.expect("a plan"), &by())
+        .await
+        .expect("the next version");
+    world.use_calls(500).await;
+    assert_eq!(world.close(&world.month(AUGUST)).await.expect("closed").total, "105.00");
+    let august = world.invoice_of(AUGUST).await;
+    assert_eq!(lines(&august), ["flat 1 100 2026-08", "usage 500 5 2026-07"]);
     world.end().await;
 }
 

@@ -125,6 +125,7 @@ async fn subscribe(
         ends_at: None,
         next_period: None,
         terms: CustomTerms::default(),
+        terms_version: 0,
         managed_by: ManagedBy::Kubernetes,
         created_at: Timestamp::UNIX_EPOCH,
     };
