@@ -3,19 +3,30 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{
-    Adjustments, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineRole, PriceUsage, compute,
+    Adjustments, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineError, LineRole, Metered,
+    PriceUsage, compute, metered,
 };
-use crate::{decimal::Amount, ids::CouponName};
+use crate::{decimal::Amount, ids::CouponName, period::Period};
 
 /// What earlier invoices of a period charged and gave.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// What the latest of them counted; it holds what the ones before it counted.
-    usage: Vec<PriceUsage>,
+    counted: Vec<Counted>,
     /// What coupons of a fixed amount gave already.
     given: BTreeMap<CouponName, Amount>,
     invoices: u32,
+}
+
+/// What an invoice counted for one price. A change within the period leaves several of one name, each of its own time.
+#[derive(Debug, Clone, PartialEq)]
+struct Counted {
+    /// When its price began to hold. Later changes may end that time earlier than the invoice knew, and begin others.
+    from: Option<Timestamp>,
+    usage: PriceUsage,
 }
 
 impl Progress {
@@ -28,7 +39,10 @@ impl Progress {
             let given = self.given.entry(name).or_default();
             *given = given.checked_sub(line.amount)?;
         }
-        self.usage.clone_from(&input.usage);
+        self.counted = spans(input)?
+            .zip(&input.usage)
+            .map(|(spans, usage)| Counted { from: spans.first().map(|span| span.start), usage: usage.clone() })
+            .collect();
         self.invoices += 1;
         Ok(())
     }
@@ -41,11 +55,9 @@ impl Progress {
     /// What is left for one more invoice: usage that was not billed, and of a coupon's fixed amount, which is given once a period
     /// however many invoices the period has, what was not given.
     pub fn take_off(&self, input: &mut InvoiceInput) -> Result<(), InvoiceError> {
-        for usage in &mut input.usage {
-            let same = |before: &&PriceUsage| before.plan == usage.plan && before.price == usage.price;
-            if let Some(before) = self.usage.iter().find(same) {
-                usage.billed_before = Some(before.usage.clone());
-            }
+        let spans: Vec<Vec<Period>> = spans(input)?.collect();
+        for (place, before) in self.matched(&spans, &input.usage) {
+            input.usage[place].billed_before = Some(before.usage.usage.clone());
         }
         for coupon in &mut input.adjustments.coupons {
             if let (Some(amount), Some(given)) = (&mut coupon.amount, self.given.get(&coupon.name)) {
@@ -54,6 +66,47 @@ impl Progress {
         }
         input.adjustments.coupons.retain(|coupon| coupon.amount.is_none_or(|amount| amount > Amount::ZERO));
         Ok(())
+    }
+
+    /// Of each price that was counted, the place in `usage` of the one that it is taken off, no two of them the same: the price
+    /// that begins to hold at the same instant, or else the one that holds then now.
+    fn matched(&self, spans: &[Vec<Period>], usage: &[PriceUsage]) -> Vec<(usize, &Counted)> {
+        let mut free: Vec<bool> = vec![true; usage.len()];
+        let mut left: Vec<&Counted> = self.counted.iter().collect();
+        let mut matched = Vec::new();
+        for is_same_time in [begin_at as fn(&[Period], Timestamp) -> bool, hold_at] {
+            left.retain(|counted| {
+                let is_of = |(place, told): &(usize, &PriceUsage)| {
+                    free[*place]
+                        && told.plan == counted.usage.plan
+                        && told.price == counted.usage.price
+                        && counted.from.is_some_and(|from| is_same_time(&spans[*place], from))
+                };
+                let Some((place, _)) = usage.iter().enumerate().find(is_of) else { return true };
+                free[place] = false;
+                matched.push((place, *counted));
+                false
+            });
+        }
+        matched
+    }
+}
+
+fn begin_at(spans: &[Period], at: Timestamp) -> bool {
+    spans.first().is_some_and(|span| span.start == at)
+}
+
+fn hold_at(spans: &[Period], at: Timestamp) -> bool {
+    spans.iter().any(|span| span.contains(at))
+}
+
+/// When each price holds that usage is told for, in the order of `input.usage`.
+fn spans(input: &InvoiceInput) -> Result<impl Iterator<Item = Vec<Period>>, LineError> {
+    let spans: Vec<_> =
+        metered(&input.segments)?.into_iter().map(|Metered { spans, .. }| spans).collect();
+    match input.usage.get(spans.len()) {
+        Some(unknown) => Err(LineError::UnknownUsage(unknown.price.clone())),
+        None => Ok(spans.into_iter()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
 mod late;
+mod on_the_way;
 mod settlement;
 
 use std::collections::BTreeMap;
