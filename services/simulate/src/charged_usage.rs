@@ -84,6 +84,7 @@ impl<'a> Known<'a> {
             price: price.clone(),
             usage,
             billed_before: self.billed_before(charge)?,
+            discounted_before: None,
             events,
             meter_version: 1,
             unit: spec.and_then(|spec| spec.unit.clone()),

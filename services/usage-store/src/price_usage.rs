@@ -224,6 +224,7 @@ where
             price: ask.metered.price.clone(),
             usage,
             billed_before: None,
+            discounted_before: None,
             events,
             meter_version: ask.version,
             unit: ask.spec.unit.clone(),

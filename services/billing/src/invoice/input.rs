@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Adjustments, LateUsage};
+use super::{Adjustments, CouponShare, DiscountedUsage, LateUsage};
 use crate::{
     catalogue::PlanSpec,
     decimal::{Amount, Quantity},
@@ -110,6 +110,9 @@ pub struct AdvanceCharge {
     pub price: PriceName,
     /// As on its line, and net of the price's own discount.
     pub amount: Amount,
+    /// What coupons took off it: what is given back of the amount was paid without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discounts: Vec<CouponShare>,
 }
 
 /// What is charged in advance.
@@ -132,6 +135,9 @@ pub struct PriceUsage {
     /// What an earlier invoice of this period charged already: a part of `usage`, of the same shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_before: Option<Usage>,
+    /// Where coupons took something off what was charged for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discounted_before: Option<DiscountedUsage>,
     pub events: u64,
     pub meter_version: i32,
     /// For people: "call".
@@ -140,6 +146,11 @@ pub struct PriceUsage {
 }
 
 impl PriceUsage {
+    /// The same as if nothing of it had been billed before.
+    pub fn whole(&self) -> Self {
+        Self { billed_before: None, discounted_before: None, ..self.clone() }
+    }
+
     /// A total, for a price that asks for no more.
     pub fn total(metered: &super::Metered, quantity: Quantity, events: u64, meter_version: i32) -> Self {
         let super::Metered { plan, price, .. } = metered;
@@ -148,6 +159,7 @@ impl PriceUsage {
             price: price.clone(),
             usage: Usage::Total(quantity),
             billed_before: None,
+            discounted_before: None,
             events,
             meter_version,
             unit: None,

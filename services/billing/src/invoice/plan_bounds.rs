@@ -8,6 +8,7 @@ use super::{
     charges::Charge,
     input::{InvoiceInput, InvoiceKind},
     line::{LineError, currency_of, price_error},
+    paid::Paid,
 };
 use crate::{
     catalogue::PlanSpec,
@@ -25,7 +26,7 @@ pub(super) fn lines(
     input: &InvoiceInput,
     charges: &[Charge<'_>],
     lines: &[Line],
-    billed_before: &[(&PlanName, Amount)],
+    paid: &[Paid],
 ) -> Result<Vec<Line>, LineError> {
     let currency = currency_of(input)?;
     let mut bounds = Vec::new();
@@ -40,7 +41,7 @@ pub(super) fn lines(
                 .transpose()
                 .map_err(overflow)
         };
-        let of_plan = Spend::of(input, plan, lines, billed_before).map_err(overflow)?;
+        let of_plan = Spend::of(input, plan, lines, paid).map_err(overflow)?;
         let hull = charges.iter().find(|charge| charge.plan == plan).map_or(input.period, Charge::hull);
         let title = spec.description.as_deref().unwrap_or(plan.as_str());
         let mut push = |role, words: &str, bound: Amount, amount: Amount, trace| -> Result<(), LineError> {
@@ -75,16 +76,10 @@ struct Spend {
 }
 
 impl Spend {
-    fn of(
-        input: &InvoiceInput,
-        plan: &PlanName,
-        lines: &[Line],
-        billed_before: &[(&PlanName, Amount)],
-    ) -> Result<Self, Overflow> {
+    fn of(input: &InvoiceInput, plan: &PlanName, lines: &[Line], paid: &[Paid]) -> Result<Self, Overflow> {
         let here = lines.iter().filter(|line| line.plan.as_ref() == Some(plan)).map(|line| line.amount);
-        let advance = input.charged_in_advance.iter().filter(|charged| charged.plan == *plan);
-        let on_the_way = billed_before.iter().filter(|(of, _)| *of == plan).map(|(_, amount)| *amount);
-        let before = Amount::checked_sum(advance.map(|charged| charged.amount).chain(on_the_way))?;
+        let before = paid.iter().filter(|paid| paid.plan == *plan).map(|paid| paid.amount);
+        let before = Amount::checked_sum(before)?;
         let charged = Amount::checked_sum(here.chain([before]))?;
         let is_on_the_way = input.usage.iter().any(|usage| usage.billed_before.is_some());
         Ok(Self { charged, before: Some(before).filter(|_| is_on_the_way) })

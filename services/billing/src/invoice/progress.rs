@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    Adjustments, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, LineError, LineRole, Metered,
-    PriceUsage, compute, metered,
+    Adjustments, ComputedInvoice, DiscountedUsage, InvoiceError, InvoiceInput, InvoiceKind, LineError,
+    LineRole, Metered, PriceUsage, adjustments::discounted_usage, compute, metered,
 };
 use crate::{decimal::Amount, ids::CouponName, period::Period};
 
@@ -27,6 +27,8 @@ struct Counted {
     /// When its price began to hold. Later changes may end that time earlier than the invoice knew, and begin others.
     from: Option<Timestamp>,
     usage: PriceUsage,
+    /// What was charged for it so far, where coupons took something off.
+    discounted: Option<DiscountedUsage>,
 }
 
 impl Progress {
@@ -39,9 +41,15 @@ impl Progress {
             let given = self.given.entry(name).or_default();
             *given = given.checked_sub(line.amount)?;
         }
+        let discounted = discounted_usage(input)?;
         self.counted = spans(input)?
             .zip(&input.usage)
-            .map(|(spans, usage)| Counted { from: spans.first().map(|span| span.start), usage: usage.clone() })
+            .zip(discounted)
+            .map(|((spans, usage), discounted)| Counted {
+                from: spans.first().map(|span| span.start),
+                usage: usage.clone(),
+                discounted,
+            })
             .collect();
         self.invoices += 1;
         Ok(())
@@ -58,6 +66,7 @@ impl Progress {
         let spans: Vec<Vec<Period>> = spans(input)?.collect();
         for (place, before) in self.matched(&spans, &input.usage) {
             input.usage[place].billed_before = Some(before.usage.usage.clone());
+            input.usage[place].discounted_before.clone_from(&before.discounted);
         }
         for coupon in &mut input.adjustments.coupons {
             if let (Some(amount), Some(given)) = (&mut coupon.amount, self.given.get(&coupon.name)) {
@@ -102,8 +111,7 @@ fn hold_at(spans: &[Period], at: Timestamp) -> bool {
 
 /// When each price holds that usage is told for, in the order of `input.usage`.
 fn spans(input: &InvoiceInput) -> Result<impl Iterator<Item = Vec<Period>>, LineError> {
-    let spans: Vec<_> =
-        metered(&input.segments)?.into_iter().map(|Metered { spans, .. }| spans).collect();
+    let spans: Vec<_> = metered(&input.segments)?.into_iter().map(|Metered { spans, .. }| spans).collect();
     match input.usage.get(spans.len()) {
         Some(unknown) => Err(LineError::UnknownUsage(unknown.price.clone())),
         None => Ok(spans.into_iter()),
@@ -117,7 +125,7 @@ pub fn usage_amount(input: &InvoiceInput) -> Result<Amount, InvoiceError> {
     whole.kind = InvoiceKind::Progressive;
     whole.adjustments = Adjustments::default();
     for usage in &mut whole.usage {
-        usage.billed_before = None;
+        *usage = usage.whole();
     }
     Ok(compute(&whole)?.total)
 }

@@ -1,5 +1,6 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
+mod given_back;
 mod late;
 mod on_the_way;
 mod settlement;
@@ -67,6 +68,7 @@ fn of_segments(segments: Vec<BilledSegment>, next: Terms, usage: &[(&str, &str)]
                 _ => Usage::Total(quantity),
             },
             billed_before: None,
+            discounted_before: None,
             events: 7,
             meter_version: 3,
             unit: Some("call".into()),
@@ -108,6 +110,7 @@ fn charged(terms: &Terms) -> Vec<AdvanceCharge> {
             plan: terms.plan.name.clone(),
             amount: taken.times(flat.amount).expect("fits"),
             price,
+            discounts: Vec::new(),
         })
     });
     prices.collect()
