@@ -64,6 +64,10 @@ pub enum InvoiceKind {
 #[serde(deny_unknown_fields)]
 pub struct BilledSegment {
     pub period: Period,
+    /// The schedule's whole period that it is a part of; the same for all segments. None: it was not kept, and a level was
+    /// averaged over each price's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Period>,
     pub terms: Terms,
     /// How much of a whole period's amounts this part is charged.
     pub share: Share,

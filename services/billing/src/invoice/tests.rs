@@ -42,7 +42,7 @@ fn terms(name: &str, spec: PlanSpec) -> Terms {
 }
 
 fn whole(terms: Terms, period: Period) -> BilledSegment {
-    BilledSegment { period, terms, share: Share::WHOLE, state: SegmentState::Active }
+    BilledSegment { period, scheduled: None, terms, share: Share::WHOLE, state: SegmentState::Active }
 }
 
 /// March of a subscription that goes on as it was.
@@ -321,12 +321,14 @@ fn halves(first: Terms, second: Terms) -> Vec<BilledSegment> {
     vec![
         BilledSegment {
             period: Period { start: march.start, end: middle },
+            scheduled: Some(march),
             terms: first,
             share: part(15),
             state: SegmentState::Active,
         },
         BilledSegment {
             period: Period { start: middle, end: march.end },
+            scheduled: Some(march),
             terms: second,
             share: part(16),
             state: SegmentState::Active,
