@@ -110,6 +110,7 @@ fn input(plans: usize, prices: usize) -> InvoiceInput {
         segments,
         plans_before: Vec::new(),
         charged_in_advance: Vec::new(),
+        capped_before: None,
         next: None,
         stored_before: "2026-08-02T00:00:00Z".parse().expect("a time"),
         late: Vec::new(),

@@ -17,7 +17,6 @@ use super::{
     portions::{Of, Portion, portions},
 };
 use crate::{
-    ENGINE_VERSION,
     allocation::allocate,
     coupon::{self, CouponSpec, Discount, DiscountableLine},
     decimal::{Amount, Overflow, Quantity},
@@ -231,11 +230,11 @@ pub(super) fn charged_ahead(
 }
 
 /// Of each entry of `input.usage`, what this invoice and those before it charged for it, where coupons took something off.
-pub(super) fn discounted_usage(input: &InvoiceInput) -> Result<Vec<Option<DiscountedUsage>>, InvoiceError> {
-    // By this release's engine, whichever computed it.
-    let input = InvoiceInput { engine_version: ENGINE_VERSION, ..input.clone() };
-    let lines = super::lines(&input)?;
-    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(&input, &lines)?;
+pub(super) fn discounted_usage(
+    input: &InvoiceInput,
+    lines: &PriceLines,
+) -> Result<Vec<Option<DiscountedUsage>>, InvoiceError> {
+    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
     let of_usage = lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
     let so_far = of_usage.map(|before| {
         let (mut amount, mut shares) = (before.net, before.discounts.clone());

@@ -36,6 +36,10 @@ pub struct InvoiceInput {
     /// What earlier invoices charged in advance for time in this period.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charged_in_advance: Vec<AdvanceCharge>,
+    /// What the maximums of plans took off earlier invoices of this period. None: there are none, or it is what these maximums
+    /// make of what was billed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capped_before: Option<Vec<PlanCap>>,
     /// None when the subscription ends with this period.
     pub next: Option<NextTerms>,
     /// The cutoff: only events stored before this instant are counted.
@@ -117,6 +121,15 @@ pub struct AdvanceCharge {
     /// What coupons took off it: what is given back of the amount was paid without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<CouponShare>,
+}
+
+/// What a plan's maximum took off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanCap {
+    pub plan: PlanName,
+    /// As on its lines: negative.
+    pub amount: Amount,
 }
 
 /// What is charged in advance.

@@ -35,7 +35,7 @@ pub use adjustments::{Adjustments, Charged, burnable};
 pub use charges::{Metered, metered};
 pub use computation::{Computation, RecomputeError};
 pub use input::{
-    AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanTerms, PriceUsage, Terms,
+    AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanCap, PlanTerms, PriceUsage, Terms,
 };
 pub use late::LateUsage;
 pub use line::{Line, LineError, LineRole};

@@ -7,9 +7,14 @@ use jiff::Timestamp;
 
 use super::{
     Adjustments, ComputedInvoice, DiscountedUsage, InvoiceError, InvoiceInput, InvoiceKind, LineError,
-    LineRole, Metered, PriceUsage, adjustments::discounted_usage, compute, metered,
+    LineRole, Metered, PlanCap, PriceUsage, adjustments::discounted_usage, compute, metered,
 };
-use crate::{decimal::Amount, ids::CouponName, period::Period};
+use crate::{
+    ENGINE_VERSION,
+    decimal::Amount,
+    ids::{CouponName, PlanName},
+    period::Period,
+};
 
 /// What earlier invoices of a period charged and gave.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +23,8 @@ pub struct Progress {
     counted: Vec<Counted>,
     /// What coupons of a fixed amount gave already.
     given: BTreeMap<CouponName, Amount>,
+    /// What the maximums of plans took off; negative.
+    capped: BTreeMap<PlanName, Amount>,
     invoices: u32,
 }
 
@@ -41,7 +48,16 @@ impl Progress {
             let given = self.given.entry(name).or_default();
             *given = given.checked_sub(line.amount)?;
         }
-        let discounted = discounted_usage(input)?;
+        // By this release's engine, whichever computed it.
+        let input = &InvoiceInput { engine_version: ENGINE_VERSION, ..input.clone() };
+        let lines = super::lines(input)?;
+        let of_plans = lines.lines[lines.of_plans.clone()].iter();
+        for line in of_plans.filter(|line| line.role == LineRole::Maximum) {
+            let Some(plan) = &line.plan else { continue };
+            let capped = self.capped.entry(plan.clone()).or_default();
+            *capped = capped.checked_add(line.amount)?;
+        }
+        let discounted = discounted_usage(input, &lines)?;
         self.counted = spans(input)?
             .zip(&input.usage)
             .zip(discounted)
@@ -60,13 +76,18 @@ impl Progress {
         self.invoices
     }
 
-    /// What is left for one more invoice: usage that was not billed, and of a coupon's fixed amount, which is given once a period
+    /// What is left for one more invoice: usage that was not billed, what maximums did not take off, and of a coupon's fixed amount, which is given once a period
     /// however many invoices the period has, what was not given.
     pub fn take_off(&self, input: &mut InvoiceInput) -> Result<(), InvoiceError> {
         let spans: Vec<Vec<Period>> = spans(input)?.collect();
         for (place, before) in self.matched(&spans, &input.usage) {
             input.usage[place].billed_before = Some(before.usage.usage.clone());
             input.usage[place].discounted_before.clone_from(&before.discounted);
+        }
+        if self.invoices > 0 {
+            let caps =
+                self.capped.iter().map(|(plan, amount)| PlanCap { plan: plan.clone(), amount: *amount });
+            input.capped_before = Some(caps.collect());
         }
         for coupon in &mut input.adjustments.coupons {
             if let (Some(amount), Some(given)) = (&mut coupon.amount, self.given.get(&coupon.name)) {
@@ -124,6 +145,7 @@ pub fn usage_amount(input: &InvoiceInput) -> Result<Amount, InvoiceError> {
     let mut whole = input.clone();
     whole.kind = InvoiceKind::Progressive;
     whole.adjustments = Adjustments::default();
+    whole.capped_before = None;
     for usage in &mut whole.usage {
         *usage = usage.whole();
     }

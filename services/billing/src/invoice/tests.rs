@@ -92,6 +92,7 @@ fn of_segments(segments: Vec<BilledSegment>, next: Terms, usage: &[(&str, &str)]
         segments,
         plans_before,
         charged_in_advance,
+        capped_before: None,
         next: Some(NextTerms { period: period(APRIL), terms: next, share: Share::WHOLE }),
         stored_before: "2026-04-01T01:00:07Z".parse().expect("a time"),
         usage: told,

@@ -92,6 +92,7 @@ impl PeriodTerms {
             segments: self.segments.clone(),
             plans_before: self.plans_before.clone(),
             charged_in_advance: Vec::new(),
+            capped_before: None,
             next: self.next.clone(),
             stored_before,
             usage,

@@ -63,11 +63,29 @@ fn usage_that_a_threshold_billed_is_taken_off_once_when_the_price_changes_after_
     assert_eq!(total.to_string(), "210");
 }
 
+#[test]
+fn a_maximum_that_changes_after_a_threshold_takes_off_what_the_new_one_says() {
+    let (old, new) = (version(1, "maximum: '100',", &calls("1")), version(2, "maximum: '200',", &calls("1")));
+    let before = vec![whole(old.clone(), period(MARCH))];
+    let after = halves(old, new.clone());
+    let template = of(&after, &new);
+    // 150 are 100 at a threshold; 250 in all are 200.
+    assert_eq!(together(&template, &[(&before, &[150]), (&after, &[250])]).to_string(), "200");
+    assert_eq!(
+        together(&template, &[(&before, &[150]), (&after, &[150]), (&after, &[250])]).to_string(),
+        "200"
+    );
+}
+
+const BOUNDS: [&str; 5] =
+    ["", "maximum: '150',", "minimum: '150',", "minimum: '20', maximum: '90',", "maximum: '10',"];
+
 proptest! {
     #[test]
     fn parts_of_a_period_in_which_the_plan_changes_come_to_the_whole(
         (old_cents, new_cents) in (1i64..500, 1i64..500),
-        bounds in prop::sample::select(vec!["", "maximum: '150',", "minimum: '150',", "minimum: '20', maximum: '90',"]),
+        old_bounds in prop::sample::select(&BOUNDS),
+        new_bounds in prop::sample::select(&BOUNDS),
         tiers in any::<bool>(),
         (first, second, third) in (0i64..200, 0i64..200, 0i64..200),
         knows in any::<bool>(),
@@ -80,7 +98,7 @@ proptest! {
                 calls(&amount)
             }
         };
-        let (old, new) = (version(1, bounds, &price(old_cents)), version(2, bounds, &price(new_cents)));
+        let (old, new) = (version(1, old_bounds, &price(old_cents)), version(2, new_bounds, &price(new_cents)));
         let before = vec![whole(old.clone(), period(MARCH))];
         let after = halves(old.clone(), new.clone());
         let template = of(&after, &new);
