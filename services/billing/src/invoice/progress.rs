@@ -76,8 +76,8 @@ impl Progress {
         self.invoices
     }
 
-    /// What is left for one more invoice: usage that was not billed, what maximums did not take off, and of a coupon's fixed amount, which is given once a period
-    /// however many invoices the period has, what was not given.
+    /// What is left for one more invoice: usage that was not billed, what maximums of plans did not take off, and of a coupon's
+    /// fixed amount, which is given once a period however many invoices the period has, what was not given.
     pub fn take_off(&self, input: &mut InvoiceInput) -> Result<(), InvoiceError> {
         let spans: Vec<Vec<Period>> = spans(input)?.collect();
         for (place, before) in self.matched(&spans, &input.usage) {

@@ -227,6 +227,31 @@ async fn what_was_charged_in_advance_is_settled_by_the_period_that_changed() {
 }
 
 #[tokio::test]
+async fn a_refund_takes_the_discount_along_that_its_charge_had() {
+    let world = World::start().await;
+    let ahead =
+        |amount: &str| json!({"prices": [{"name": "base", "flat": {"amount": amount, "billed": "InAdvance"}}]});
+    world.plan("small", ahead("31")).await;
+    // For the first invoice alone: it is not there any more when August is given back.
+    let terms = json!({"coupons": [{"name": "half", "percent": "50"}]});
+    let subscription = world.subscribe("small", terms).await;
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base 31.00", "base 31.00", "half -31.00", "total 31.00"],
+        "July and August"
+    );
+    world
+        .acme
+        .cancel_subscription(&subscription.id, CancelAt::Instant(instant("2026-08-11")), &by())
+        .await
+        .expect("cancelled");
+    let last = world.bill(&subscription, 0).await;
+    assert_eq!(shown(&last), ["base -21.00", "half 10.50", "total -10.50"]);
+    assert_eq!(last.discounts.to_string(), "-10.5");
+    world.region.end().await;
+}
+
+#[tokio::test]
 async fn usage_that_reached_a_threshold_is_billed_once_and_the_period_charges_the_rest() {
     let world = World::start().await;
     let terms = json!({"thresholds": [{"amount": "20"}], "coupons": [{"name": "welcome", "amount": "5", "currency": "USD"}]});
