@@ -85,7 +85,13 @@ fn input(plans: usize, prices: usize) -> InvoiceInput {
     let mut plans = (0..plans).map(|number| plan(number, prices));
     let terms =
         Terms { plan: plans.next().expect("a plan"), add_ons: plans.collect(), quantities: BTreeMap::new() };
-    let segment = BilledSegment { period, terms, share: Share::WHOLE, state: SegmentState::Active };
+    let segment = BilledSegment {
+        period,
+        scheduled: Some(period),
+        terms,
+        share: Share::WHOLE,
+        state: SegmentState::Active,
+    };
     let segments = vec![segment];
     let used = |(number, metered)| {
         let quantity = Quantity::from_integer(1_234 + 77 * (number as i64 % 100));
@@ -104,6 +110,7 @@ fn input(plans: usize, prices: usize) -> InvoiceInput {
         segments,
         plans_before: Vec::new(),
         charged_in_advance: Vec::new(),
+        capped_before: None,
         next: None,
         stored_before: "2026-08-02T00:00:00Z".parse().expect("a time"),
         late: Vec::new(),

@@ -3,8 +3,8 @@
 //!
 //! Coupons apply in the order given, each to what the ones before it left: two coupons of 50 % take 75 %, and no order takes
 //! more than there is. Each discount is rounded once, over all of its lines, and then split over them to the cent, so that
-//! taxes and credit notes know every line's part. A line that is negative (a credit for unused time) takes no discount: a
-//! coupon must not make a refund smaller.
+//! taxes and credit notes know every line's part. A line that is negative (a credit for unused time) takes no discount: what
+//! it gives back may have been paid in full. Where it was discounted, invoice/paid.rs takes that discount back.
 //!
 //! Counting redemptions is the store's; this file only says whether one more is allowed. It never looks at a clock.
 //! Neighbours: allocation.rs (the split), money.rs (the rounding), tax.rs (what comes after).
@@ -174,8 +174,10 @@ impl CouponSpec {
         Ok(())
     }
 
-    fn covers(&self, price: &PriceName) -> bool {
-        self.prices.as_ref().is_none_or(|prices| prices.contains(price))
+    fn covers(&self, line: &DiscountableLine) -> bool {
+        self.prices
+            .as_ref()
+            .is_none_or(|prices| line.price.as_ref().is_some_and(|price| prices.contains(price)))
     }
 }
 
@@ -217,7 +219,8 @@ pub(crate) fn check_grantable(field: &str, amount: Amount, currency: Currency) -
 /// A line of an invoice, as far as coupons see it. The amount is rounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscountableLine {
-    pub price: PriceName,
+    /// None: it is a plan's as a whole, and no list of prices names it.
+    pub price: Option<PriceName>,
     pub amount: Amount,
 }
 
@@ -282,7 +285,7 @@ fn discount(
     let covered: Vec<Amount> = lines
         .iter()
         .zip(left)
-        .map(|(line, left)| if coupon.covers(&line.price) { *left } else { Amount::ZERO })
+        .map(|(line, left)| if coupon.covers(line) { *left } else { Amount::ZERO })
         .collect();
     let base = Amount::checked_sum(covered.iter().copied())?;
     let amount = match terms {

@@ -17,7 +17,7 @@ fn lines(lines: &[(&str, &str)]) -> Vec<DiscountableLine> {
     lines
         .iter()
         .map(|(price, amount)| DiscountableLine {
-            price: PriceName::new(*price).expect("a name"),
+            price: Some(PriceName::new(*price).expect("a name")),
             amount: amount.parse().expect("a decimal"),
         })
         .collect()
@@ -229,7 +229,7 @@ proptest! {
         let lines: Vec<DiscountableLine> = amounts
             .iter()
             .enumerate()
-            .map(|(index, amount)| DiscountableLine { price: price(index), amount: cents(*amount) })
+            .map(|(index, amount)| DiscountableLine { price: Some(price(index)), amount: cents(*amount) })
             .collect();
         let coupons: Vec<CouponSpec> = coupons
             .iter()

@@ -36,23 +36,26 @@ pub enum MeasureError {
     Overflow(#[from] Overflow),
 }
 
-/// What the meter says of the spans (in order, without overlap), in the shape that a price asks for.
+/// What the meter says of the spans (in order, without overlap), in the shape that a price asks for. A mean over time is over
+/// `whole`, of which the spans are parts: so that the parts of a period come to what all of it comes to. None: over the spans
+/// alone.
 pub fn measure(
     meter: &MeterSpec,
     shape: &UsageShape,
     spans: &[Period],
+    whole: Option<Period>,
     zone: &str,
     contributions: &[&Contribution],
 ) -> Result<Measured, MeasureError> {
     let within = |time_us: i64| spans.iter().any(|span| contains(*span, time_us));
     let events = contributions.iter().filter(|contribution| within(contribution.time_us)).count() as u64;
     let usage = match shape {
-        UsageShape::Total => Usage::Total(total(meter, spans, contributions)?),
+        UsageShape::Total => Usage::Total(total(meter, spans, whole, contributions)?),
         UsageShape::Transactions => Usage::Transactions(transactions(spans, contributions)),
         UsageShape::Groups { dimensions } => {
             let mut groups = Vec::new();
             for (values, members) in by_group(dimensions, contributions) {
-                let quantity = total(meter, spans, &members)?;
+                let quantity = total(meter, spans, whole, &members)?;
                 if !quantity.is_zero() {
                     groups.push(GroupUsage { values, quantity });
                 }
@@ -78,18 +81,21 @@ fn contains(span: Period, time_us: i64) -> bool {
     span.start.as_microsecond() <= time_us && time_us < span.end.as_microsecond()
 }
 
-/// One quantity for all spans together. A level goes on between them; a mean over time counts the time of the spans alone.
+/// One quantity for all spans together. A level goes on between them; a mean over time counts the level within the spans alone.
 fn total(
     meter: &MeterSpec,
     spans: &[Period],
+    whole: Option<Period>,
     contributions: &[&Contribution],
 ) -> Result<Quantity, MeasureError> {
     let Some((first, last)) = spans.first().zip(spans.last()) else { return Ok(Quantity::ZERO) };
     let hull = Period { start: first.start, end: last.end };
     match meter.aggregation {
-        AggregationKind::WeightedSum if spans.len() > 1 => mean_of_spans(meter, spans, contributions),
-        AggregationKind::WeightedSum
-        | AggregationKind::Count
+        AggregationKind::WeightedSum => match whole {
+            Some(whole) => parts_of_mean(meter, spans, whole, contributions),
+            None => mean_of_spans(meter, spans, contributions),
+        },
+        AggregationKind::Count
         | AggregationKind::Sum
         | AggregationKind::Max
         | AggregationKind::Min
@@ -105,6 +111,20 @@ fn total(
     }
 }
 
+/// What the spans make of the mean over `whole`.
+fn parts_of_mean(
+    meter: &MeterSpec,
+    spans: &[Period],
+    whole: Period,
+    contributions: &[&Contribution],
+) -> Result<Quantity, MeasureError> {
+    spans.iter().try_fold(Quantity::ZERO, |sum, span| {
+        let level = level_at(meter, span.start, contributions)?;
+        let within = partial(meter, contributions, |time_us| contains(*span, time_us))?;
+        Ok(sum.checked_add(within.finish_within(level, meter, *span, whole)?)?)
+    })
+}
+
 fn mean_of_spans(
     meter: &MeterSpec,
     spans: &[Period],
@@ -112,7 +132,7 @@ fn mean_of_spans(
 ) -> Result<Quantity, MeasureError> {
     let (mut sum, mut micros) = (Decimal::ZERO, 0_u64);
     for span in spans {
-        let mean = total(meter, &[*span], contributions)?;
+        let mean = parts_of_mean(meter, &[*span], *span, contributions)?;
         // Seconds keep the product far from the largest decimal.
         sum = sum.checked_add(mean.0.checked_mul_ratio(span.micros(), 1_000_000)?)?;
         micros = micros.checked_add(span.micros()).ok_or(Overflow)?;

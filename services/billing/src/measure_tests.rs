@@ -36,9 +36,19 @@ fn march() -> Period {
 }
 
 fn check(meter: &MeterSpec, shape: &UsageShape, spans: &[Period], events: &[(&str, &str, &str)]) -> String {
+    check_in(meter, shape, spans, None, events)
+}
+
+fn check_in(
+    meter: &MeterSpec,
+    shape: &UsageShape,
+    spans: &[Period],
+    whole: Option<Period>,
+    events: &[(&str, &str, &str)],
+) -> String {
     let events: Vec<Contribution> = events.iter().enumerate().map(event).collect();
     let events: Vec<&Contribution> = events.iter().collect();
-    let measured = measure(meter, shape, spans, "UTC", &events).expect("measures");
+    let measured = measure(meter, shape, spans, whole, "UTC", &events).expect("measures");
     let shown = match measured.usage {
         Usage::Total(quantity) => quantity.to_string(),
         Usage::Buckets(buckets) => {
@@ -118,9 +128,77 @@ fn time_between_two_spans_does_not_count() {
     // 10 hours of 1; then nothing for 10.5 hours and 2 for 13.5, of a day that begins anew.
     let expected = "2 events: 1.088235294117647059";
     assert_eq!(check(&level, &UsageShape::Total, &spans, &EVENTS), expected);
+    // The same 37 of the 744 hours of March, each part rounded.
+    let expected = "2 events: 0.049731182795698924";
+    assert_eq!(check_in(&level, &UsageShape::Total, &spans, Some(march()), &EVENTS), expected);
+}
+
+#[test]
+fn a_level_in_a_part_of_a_period_counts_for_that_part_of_it() {
+    let level = meter("aggregation: WeightedSum, valueProperty: v, reset: Never");
+    let april = period("2026-04-01T00:00:00Z", "2026-05-01T00:00:00Z");
+    let halves =
+        [("2026-04-01T00:00:00Z", "2026-04-16T00:00:00Z"), ("2026-04-16T00:00:00Z", "2026-05-01T00:00:00Z")]
+            .map(|(start, end)| period(start, end));
+    let before = [("2026-03-20T00:00:00Z", "90", "eu")];
+    let within = [("2026-04-16T00:00:00Z", "90", "eu")];
+    let of = |spans: &[Period], shape: &UsageShape, events: &[(&str, &str, &str)]| {
+        check_in(&level, shape, spans, Some(april), events)
+    };
+    for half in halves {
+        assert_eq!(of(&[half], &UsageShape::Total, &before), "0 events: 45");
+        let groups = UsageShape::Groups { dimensions: vec!["region".to_owned()] };
+        assert_eq!(of(&[half], &groups, &before), "0 events: eu=45");
+    }
+    assert_eq!(of(&[april], &UsageShape::Total, &before), "0 events: 90");
+    // Whether the subscription begins with the level or the level begins within it.
+    assert_eq!(of(&[halves[1]], &UsageShape::Total, &within), "1 events: 45");
+    assert_eq!(of(&[april], &UsageShape::Total, &within), "1 events: 45");
+    // A bucket is a whole of its own.
+    let days = UsageShape::Buckets { size: BucketSize::Day, group_by: Vec::new() };
+    let last_day = [period("2026-04-30T00:00:00Z", "2026-05-01T00:00:00Z")];
+    assert_eq!(of(&last_day, &days, &before), "0 events: 04-30T00=90");
 }
 
 proptest! {
+    #[test]
+    fn parts_of_a_period_measure_what_all_of_it_does(
+        events in prop::collection::vec((-1_000_000i64..2_678_400, 0u32..10_000), 0..20),
+        mut cuts in prop::collection::vec(1i64..2_678_399_999_999, 0..5),
+        cents in 1u32..1000,
+    ) {
+        let level = meter("aggregation: WeightedSum, valueProperty: v, reset: Never");
+        let (start, end) = (march().start.as_microsecond(), march().end.as_microsecond());
+        let events: Vec<Contribution> = events.iter().enumerate().map(|(index, (second, value))| Contribution {
+            quantity: Quantity::from_integer(i64::from(*value)),
+            unique_value: None,
+            group: Default::default(),
+            time_us: start + second * 1_000_000,
+            source: String::new(),
+            id: index.to_string(),
+        }).collect();
+        let events: Vec<&Contribution> = events.iter().collect();
+        let of = |spans: &[Period]| measure(&level, &UsageShape::Total, spans, Some(march()), "UTC", &events).expect("measures").usage.total().expect("fits");
+        cuts.sort();
+        cuts.dedup();
+        let bounds: Vec<i64> = [start].into_iter().chain(cuts.iter().map(|cut| start + cut)).chain([end]).collect();
+        let spans: Vec<Period> = bounds.windows(2).map(|pair| Period::from_microseconds(pair[0], pair[1]).expect("a period")).collect();
+        let whole = of(&[march()]);
+        let parts = spans.iter().fold(Quantity::ZERO, |sum, span| sum.checked_add(of(&[*span])).expect("fits"));
+        prop_assert_eq!(of(&spans), parts);
+        // Each part is rounded at the 18th decimal, which no cent sees.
+        let apart = whole.checked_sub(parts).expect("fits").0;
+        prop_assert!(apart.units().unsigned_abs() <= spans.len() as u128, "{whole} {parts}");
+        let cost = |quantity: Quantity| {
+            let usd: crate::money::Currency = "USD".parse().expect("a currency");
+            let price = crate::decimal::Amount(Decimal::from_integer(i64::from(cents)).checked_mul_ratio(1, 100).expect("fits"));
+            // A millionth below half a cent: what is exactly half of one may go either way.
+            let exact = quantity.times(price).expect("fits").checked_add("0.000001".parse().expect("a decimal")).expect("fits");
+            usd.round(exact, crate::money::RoundingPoint::InvoiceLine).expect("fits")
+        };
+        prop_assert_eq!(cost(whole), cost(parts));
+    }
+
     #[test]
     fn buckets_and_groups_of_a_sum_add_up_to_its_total(
         events in prop::collection::vec((0i64..2_678_400, 0u32..1000, 0usize..3), 0..60),
@@ -136,7 +214,7 @@ proptest! {
             id: index.to_string(),
         }).collect();
         let events: Vec<&Contribution> = events.iter().collect();
-        let of = |shape: UsageShape| measure(&sum(), &shape, &[march()], "Asia/Kolkata", &events).expect("measures").usage.total().expect("fits");
+        let of = |shape: UsageShape| measure(&sum(), &shape, &[march()], Some(march()), "Asia/Kolkata", &events).expect("measures").usage.total().expect("fits");
         let total = of(UsageShape::Total);
         prop_assert_eq!(of(UsageShape::Buckets { size, group_by: vec!["region".to_owned()] }), total);
         prop_assert_eq!(of(UsageShape::Groups { dimensions: vec!["region".to_owned()] }), total);

@@ -61,14 +61,17 @@ impl TaxRateSpec {
     }
 
     fn covers(&self, line: &TaxableLine) -> bool {
-        self.prices.as_ref().is_none_or(|prices| prices.contains(&line.price))
+        self.prices
+            .as_ref()
+            .is_none_or(|prices| line.price.as_ref().is_some_and(|price| prices.contains(price)))
     }
 }
 
 /// A line of an invoice, as far as taxes see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaxableLine {
-    pub price: PriceName,
+    /// None: it is a plan's as a whole, and no list of prices names it.
+    pub price: Option<PriceName>,
     /// What is asked for after discounts and credits, in minor units: inclusive taxes in it, exclusive ones not.
     pub amount: Amount,
 }

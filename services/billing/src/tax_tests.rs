@@ -14,7 +14,7 @@ fn usd() -> Currency {
 }
 
 fn line(price: &str, amount: Amount) -> TaxableLine {
-    TaxableLine { price: PriceName::new(price).expect("a name"), amount }
+    TaxableLine { price: Some(PriceName::new(price).expect("a name")), amount }
 }
 
 /// "name amount of base = share + share" for each tax, then "tax, added".

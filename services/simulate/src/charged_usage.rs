@@ -53,7 +53,7 @@ impl<'a> Known<'a> {
         all: &[Metered],
         until: Option<Timestamp>,
     ) -> Result<PriceUsage, SimulateError> {
-        let Metered { plan, price, meter, shape, spans } = charge;
+        let Metered { plan, price, meter, shape, spans, whole } = charge;
         let spec = self.catalogue.meters.get(meter);
         let contributions: Vec<Contribution> = self
             .contributions(meter)?
@@ -66,7 +66,7 @@ impl<'a> Known<'a> {
         let given = self.given(charge, all, spec, !contributions.is_empty())?;
         let (usage, events) = match (spec, given) {
             (Some(spec), given) if given.is_none() || !contributions.is_empty() => {
-                let measured = measure(spec, shape, spans, &self.zone, &contributions)
+                let measured = measure(spec, shape, spans, *whole, &self.zone, &contributions)
                     .map_err(|error| in_usage(&error))?;
                 let usage = match (measured.usage, given) {
                     (Usage::Total(counted), Some(given)) => {
@@ -84,6 +84,7 @@ impl<'a> Known<'a> {
             price: price.clone(),
             usage,
             billed_before: self.billed_before(charge)?,
+            discounted_before: None,
             events,
             meter_version: 1,
             unit: spec.and_then(|spec| spec.unit.clone()),

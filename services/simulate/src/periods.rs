@@ -118,13 +118,14 @@ fn with_terms(
     billed: BillingPeriod,
     only: Option<Period>,
 ) -> Result<BilledPeriod, SimulateError> {
-    let BillingPeriod { period, scheduled: _, segments, first: _, plans_before, next } = billed;
+    let BillingPeriod { period, scheduled, segments, first: _, plans_before, next } = billed;
     let segments = segments
         .into_iter()
         .map(|segment| {
             let Segment { period, share, state, .. } = &segment;
             Ok(BilledSegment {
                 period: *period,
+                scheduled: Some(scheduled),
                 share: *share,
                 state: *state,
                 terms: terms_of(catalogue, &segment)?,
@@ -180,6 +181,7 @@ fn in_a_row(catalogue: &Catalogue, periods: &[Period], after: Option<Period>) ->
             period: *period,
             segments: vec![BilledSegment {
                 period: *period,
+                scheduled: Some(*period),
                 terms: terms.clone(),
                 share: Share::WHOLE,
                 state: SegmentState::Active,

@@ -250,6 +250,7 @@ impl<'a> Course<'a> {
             segments: billed.segments.clone(),
             plans_before: billed.plans_before.clone(),
             charged_in_advance: self.advance.clone(),
+            capped_before: None,
             next: billed.next.clone(),
             stored_before: billed.period.end,
             usage,

@@ -237,19 +237,28 @@ fn asked() -> Vec<Metered> {
     let cut = [(at(10) + 1, at(40) + 17), (at(50), at(110))]
         .map(|(start, end)| Period::from_microseconds(start, end).expect("a period"));
     let shapes = [
-        (UsageShape::Total, vec![whole]),
-        (UsageShape::Total, cut.to_vec()),
-        (UsageShape::Transactions, vec![whole]),
-        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![whole]),
-        (UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() }, vec![whole]),
-        (UsageShape::Buckets { size: BucketSize::Minute, group_by: vec!["region".to_owned()] }, cut.to_vec()),
+        (UsageShape::Total, vec![whole], None),
+        (UsageShape::Total, vec![whole], Some(whole)),
+        (UsageShape::Total, vec![cut[1]], Some(whole)),
+        (UsageShape::Total, cut.to_vec(), None),
+        (UsageShape::Total, cut.to_vec(), Some(whole)),
+        (UsageShape::Transactions, vec![whole], None),
+        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![whole], None),
+        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![cut[0]], Some(whole)),
+        (UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() }, vec![whole], None),
+        (
+            UsageShape::Buckets { size: BucketSize::Minute, group_by: vec!["region".to_owned()] },
+            cut.to_vec(),
+            None,
+        ),
     ];
-    let metered = |(shape, spans)| Metered {
+    let metered = |(shape, spans, whole)| Metered {
         plan: PlanName::new("p").expect("a name"),
         price: PriceName::new("p").expect("a name"),
         meter: MeterName::new("api-calls").expect("a name"),
         shape,
         spans,
+        whole,
     };
     shapes.into_iter().map(metered).collect()
 }
@@ -286,8 +295,8 @@ async fn check_shapes(database: &Database, tenant: &str, facts: &[Fact], spec: &
         .collect();
     let contributions: Vec<&Contribution> = contributions.iter().collect();
     for (metered, told) in metered.iter().zip(told) {
-        let Metered { shape, spans, .. } = metered;
-        let measured = measure(spec, shape, spans, "Asia/Kolkata", &contributions).expect("measures");
+        let Metered { shape, spans, whole, .. } = metered;
+        let measured = measure(spec, shape, spans, *whole, "Asia/Kolkata", &contributions).expect("measures");
         assert_eq!((&told.usage, told.events), (&measured.usage, measured.events), "{shape:?} of {spec:?}");
     }
 }

@@ -1,14 +1,14 @@
 //! What the metered prices of periods are told of usage, each in the shape that it asks for.
 //!
 //! Totals of one span come from roll-ups (`metered_usage`). Everything that looks closer (buckets, groups, single
-//! transactions, a period that pauses cut) is measured from events by [`meridian_billing::measure`], the same code that says
+//! transactions, a period that pauses cut, a level in a part of a period) is measured from events by [`meridian_billing::measure`], the same code that says
 //! what usage means; `contributions` fetches them. One question for all prices of a chunk of periods that are read in the same
 //! way, never one a customer. What is wrong with one period's usage is the answer for that period alone.
 
 use std::collections::BTreeMap;
 
 use meridian_billing::{
-    catalogue::MeterSpec,
+    catalogue::{AggregationKind, MeterSpec},
     ids::MeterName,
     invoice::{Metered, PriceUsage},
     measure::{MeasureError, measure},
@@ -149,8 +149,10 @@ fn asks<'a>(query: &'a PriceUsageQuery<'a>) -> Result<Vec<Ask<'a>>, PriceUsageEr
 impl<'a> Ask<'a> {
     /// The span whose total is all that the price asks for; None where it looks closer.
     fn total(&self) -> Option<Period> {
-        match (&self.metered.shape, self.metered.spans.as_slice()) {
-            (UsageShape::Total, [span]) => Some(*span),
+        let Metered { shape, spans, whole, .. } = self.metered;
+        match (shape, spans.as_slice()) {
+            // Of a mean over more than the span, the store knows no part.
+            (UsageShape::Total, [span]) if !is_part(self.spec, *span, *whole) => Some(*span),
             (
                 UsageShape::Total
                 | UsageShape::Transactions
@@ -189,10 +191,15 @@ impl<'a> Ask<'a> {
         };
         let events = rows.iter().filter(|row| within(row)).map(|(_, events)| events).sum();
         let contributions: Vec<&Contribution> = rows.iter().map(|(contribution, _)| contribution).collect();
-        let Metered { shape, spans, .. } = self.metered;
-        let measured = measure(self.spec, shape, spans, self.query.time_zone, &contributions);
+        let Metered { shape, spans, whole, .. } = self.metered;
+        let measured = measure(self.spec, shape, spans, *whole, self.query.time_zone, &contributions);
         Ok((measured.map_err(|source| self.unmeasurable(source))?.usage, events))
     }
+}
+
+/// Whether what the span comes to depends on what it is a part of.
+fn is_part(meter: &MeterSpec, span: Period, whole: Option<Period>) -> bool {
+    meter.aggregation == AggregationKind::WeightedSum && whole.is_some_and(|whole| whole != span)
 }
 
 /// What the store answered, in the order of the asks.
@@ -224,6 +231,7 @@ where
             price: ask.metered.price.clone(),
             usage,
             billed_before: None,
+            discounted_before: None,
             events,
             meter_version: ask.version,
             unit: ask.spec.unit.clone(),

@@ -49,7 +49,7 @@ pub(crate) struct Invoice {
     pub currency: String,
     #[schema(example = "120.00")]
     pub subtotal: String,
-    /// What discounts and coupons take off.
+    /// What discounts and coupons take off, less what coupons have back of what is given back: it may be negative.
     #[schema(example = "0.00")]
     pub discounts: String,
     /// What credits pay.

@@ -1,8 +1,8 @@
 //! From the lines of the prices to a total: coupons, credits, taxes.
 //!
-//! They look at what each price comes to, not at single lines: a usage line and what its maximum or its own discount takes off
-//! are one amount ([`Charged`]), so that a coupon does not give a share of what is not asked for. A plan's maximum is spread
-//! over its prices by their weight. What is given back (a negative amount) takes no discount and no credit, and lowers the tax.
+//! Coupons and taxes look at [`portions`](super::portions); what these come to is told by price ([`Charged`]). What is given back
+//! (a negative amount) takes no discount and no credit, has the discount taken back with which it was paid
+//! ([`paid`](super::paid)), and lowers the tax.
 //!
 //! Credits are facts, not computed here: a ledger decides once which grant pays what ([`burnable`] is what it is asked to
 //! pay), and the invoice is computed with its answer, now and whenever it is computed again.
@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComputedInvoice, InvoiceError, InvoiceInput, Line, LineRole, PriceLines};
+use super::{
+    AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, Line, LineRole, PriceLines,
+    paid::{CouponShare, DiscountedUsage, How, together},
+    portions::{Of, Portion, portions},
+};
 use crate::{
     allocation::allocate,
     coupon::{self, CouponSpec, Discount, DiscountableLine},
@@ -52,7 +56,7 @@ pub struct Charged {
     pub price: PriceName,
     /// Its lines together, its own discount and its share of the plan's maximum off.
     pub net: Amount,
-    /// What coupons take off; not negative.
+    /// What coupons take off, less what they have back of what is given back.
     pub discounts: Amount,
     /// What credits pay or carry; not negative.
     pub credits: Amount,
@@ -63,7 +67,7 @@ pub struct Charged {
 /// What grants are asked to pay: each price's amount after discounts, in the order in which a [`Burned`] answers.
 pub fn burnable(input: &InvoiceInput) -> Result<Vec<BurnableLine>, InvoiceError> {
     let lines = super::lines(input)?;
-    let charged = discounted(input, lines.currency, charged(&lines)?)?.0;
+    let (charged, _) = Discounted::of(input, &lines)?.charged()?;
     charged
         .iter()
         .map(|charged| Ok(BurnableLine { price: charged.price.clone(), amount: left(charged)? }))
@@ -71,12 +75,18 @@ pub fn burnable(input: &InvoiceInput) -> Result<Vec<BurnableLine>, InvoiceError>
 }
 
 pub(super) fn settle(input: &InvoiceInput, lines: PriceLines) -> Result<ComputedInvoice, InvoiceError> {
-    let (charged, discounts) = discounted(input, lines.currency, charged(&lines)?)?;
-    let PriceLines { currency, mut lines, of_plans: _ } = lines;
+    let discounted = Discounted::of(input, &lines)?;
+    let (charged, places) = discounted.charged()?;
+    let PriceLines { currency, mut lines, of_plans: _, late: _, paid: _ } = lines;
     let charged = credited(input, charged)?;
-    let (charged, taxes) = taxed(input, currency, charged)?;
-    for discount in discounts.iter().filter(|discount| !discount.amount.is_zero()) {
+    let (charged, taxes) = taxed(input, currency, &discounted, charged, &places)?;
+    for discount in discounted.given.iter().filter(|discount| !discount.amount.is_zero()) {
         lines.push(coupon_line(input, currency, discount)?);
+    }
+    for CouponShare { coupon, amount, fixed: _ } in &discounted.taken_back {
+        let description = format!("Coupon {coupon}: taken back with what is given back");
+        let step = TraceStep::Coupon { amount: *amount };
+        lines.push(line(input, coupon.as_str(), LineRole::Discount, description, *amount, step)?);
     }
     if let Some(burned) = &input.adjustments.credits {
         for burn in &burned.burns {
@@ -111,97 +121,132 @@ fn left(charged: &Charged) -> Result<Amount, Overflow> {
     charged.net.checked_sub(charged.discounts)?.checked_sub(charged.credits)
 }
 
-/// What each price comes to, in the order of the lines.
-fn charged(lines: &PriceLines) -> Result<Vec<Charged>, InvoiceError> {
-    let PriceLines { currency, lines, of_plans } = lines;
-    let mut sums = Sums::default();
-    let mut capped = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let Some(plan) = &line.plan else { continue };
-        if line.role == LineRole::Maximum && of_plans.contains(&index) {
-            capped.push((plan, line));
-        } else {
-            sums.add(plan, line)?;
-        }
-    }
-    for (plan, line) in capped {
-        if sums.charged.iter().any(|charged| charged.plan == *plan && charged.net > Amount::ZERO) {
-            spread(*currency, &mut sums.charged, plan, line.amount)?;
-        } else {
-            // All that it is taken off was on earlier invoices.
-            sums.add(plan, line)?;
-        }
-    }
-    Ok(sums.charged)
+/// The portions of an invoice with what coupons take off them.
+struct Discounted {
+    portions: Vec<Portion>,
+    /// Of each portion, what coupons take off it, less what they have back.
+    discounts: Vec<Vec<CouponShare>>,
+    /// What each coupon takes off, in their order.
+    given: Vec<Discount>,
+    /// What coupons have back, one amount for each; positive.
+    taken_back: Vec<CouponShare>,
 }
 
-/// What each price comes to so far.
-#[derive(Default)]
-struct Sums<'a> {
-    charged: Vec<Charged>,
-    /// Where each is.
-    places: BTreeMap<(&'a PlanName, &'a PriceName), usize>,
-}
+impl Discounted {
+    fn of(input: &InvoiceInput, lines: &PriceLines) -> Result<Self, InvoiceError> {
+        let portions = portions(lines)?;
+        let discountable: Vec<DiscountableLine> = portions
+            .iter()
+            .map(|portion| DiscountableLine { price: portion.named(), amount: portion.net })
+            .collect();
+        let given = coupon::apply(&input.adjustments.coupons, &discountable, lines.currency)
+            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        let coupons = || given.iter().zip(&input.adjustments.coupons);
+        let mut discounts = Vec::with_capacity(portions.len());
+        let mut all_back = Vec::new();
+        for (place, portion) in portions.iter().enumerate() {
+            let back = taken_back(portion, lines)?;
+            all_back = together(&all_back, back.iter().cloned())?;
+            let back: Vec<CouponShare> = back
+                .into_iter()
+                .map(|share| CouponShare { amount: share.amount.negated(), ..share })
+                .collect();
+            let given = coupons().map(|(discount, coupon)| CouponShare {
+                coupon: discount.coupon.clone(),
+                amount: discount.shares[place],
+                fixed: coupon.amount.is_some(),
+            });
+            discounts.push(together(&back, given)?);
+        }
+        Ok(Self { portions, discounts, given, taken_back: all_back })
+    }
 
-impl<'a> Sums<'a> {
-    fn add(&mut self, plan: &'a PlanName, line: &'a Line) -> Result<(), InvoiceError> {
-        match self.places.get(&(plan, &line.price)) {
-            Some(place) => {
-                let known = &mut self.charged[*place];
-                known.net = known.net.checked_add(line.amount)?;
-            }
-            None => {
-                self.places.insert((plan, &line.price), self.charged.len());
-                self.charged.push(Charged {
-                    plan: plan.clone(),
-                    price: line.price.clone(),
-                    net: line.amount,
+    /// By price, in the order of the lines, with the place of each portion's price.
+    fn charged(&self) -> Result<(Vec<Charged>, Vec<usize>), InvoiceError> {
+        let mut charged: Vec<Charged> = Vec::new();
+        let mut known: BTreeMap<(&PlanName, &PriceName), usize> = BTreeMap::new();
+        let mut places = Vec::with_capacity(self.portions.len());
+        for (portion, shares) in self.portions.iter().zip(&self.discounts) {
+            let place = *known.entry((&portion.plan, &portion.price)).or_insert(charged.len());
+            if place == charged.len() {
+                charged.push(Charged {
+                    plan: portion.plan.clone(),
+                    price: portion.price.clone(),
+                    net: Amount::ZERO,
                     discounts: Amount::ZERO,
                     credits: Amount::ZERO,
                     tax: Amount::ZERO,
                 });
             }
+            let price = &mut charged[place];
+            price.net = price.net.checked_add(portion.net)?;
+            for share in shares {
+                price.discounts = price.discounts.checked_add(share.amount)?;
+            }
+            places.push(place);
         }
-        Ok(())
+        Ok((charged, places))
     }
 }
 
-/// Takes a plan's maximum off its prices, by the weight of each.
-fn spread(
-    currency: Currency,
-    all: &mut [Charged],
-    plan: &PlanName,
-    taken: Amount,
-) -> Result<(), InvoiceError> {
-    let weights: Vec<Amount> = all
-        .iter()
-        .map(|charged| if charged.plan == *plan { charged.net.max(Amount::ZERO) } else { Amount::ZERO })
-        .collect();
-    let shares =
-        allocate(taken, &weights, currency).map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
-    for (charged, share) in all.iter_mut().zip(shares) {
-        charged.net = charged.net.checked_add(share)?;
+/// What coupons have back of what the portion gives back; positive.
+fn taken_back(portion: &Portion, lines: &PriceLines) -> Result<Vec<CouponShare>, InvoiceError> {
+    let mut given_back = portion.net.negated();
+    let mut all = Vec::new();
+    for paid in portion.paid(&lines.paid) {
+        all = together(&all, paid.taken_back(given_back, lines.currency)?)?;
+        given_back = given_back.checked_sub(paid.net.max(Amount::ZERO))?;
     }
-    Ok(())
+    Ok(all)
 }
 
-fn discounted(
+/// See [`super::charged_ahead`].
+pub(super) fn charged_ahead(
     input: &InvoiceInput,
-    currency: Currency,
-    mut charged: Vec<Charged>,
-) -> Result<(Vec<Charged>, Vec<Discount>), InvoiceError> {
-    let lines: Vec<DiscountableLine> = charged
-        .iter()
-        .map(|charged| DiscountableLine { price: charged.price.clone(), amount: charged.net })
-        .collect();
-    let discounts = coupon::apply(&input.adjustments.coupons, &lines, currency)
-        .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
-    for discount in &discounts {
-        for (charged, share) in charged.iter_mut().zip(&discount.shares) {
-            charged.discounts = charged.discounts.checked_add(*share)?;
+    lines: &PriceLines,
+) -> Result<Vec<AdvanceCharge>, InvoiceError> {
+    let mut charges: Vec<AdvanceCharge> = Vec::new();
+    for line in &lines.lines[lines.late.end..] {
+        let Some(plan) = &line.plan else { continue };
+        match charges.iter_mut().find(|charge| charge.plan == *plan && charge.price == line.price) {
+            Some(charge) => charge.amount = charge.amount.checked_add(line.amount)?,
+            None => charges.push(AdvanceCharge {
+                plan: plan.clone(),
+                price: line.price.clone(),
+                amount: line.amount,
+                discounts: Vec::new(),
+            }),
         }
     }
-    Ok((charged, discounts))
+    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
+    for (portion, shares) in portions.iter().zip(discounts).filter(|(portion, _)| portion.of == Of::Ahead) {
+        let is_of =
+            |charge: &&mut AdvanceCharge| charge.plan == portion.plan && charge.price == portion.price;
+        if let Some(charge) = charges.iter_mut().find(is_of) {
+            charge.discounts = together(&charge.discounts, shares)?;
+        }
+    }
+    Ok(charges)
+}
+
+/// Of each entry of `input.usage`, what this invoice and those before it charged for it, where coupons took something off.
+pub(super) fn discounted_usage(
+    input: &InvoiceInput,
+    lines: &PriceLines,
+) -> Result<Vec<Option<DiscountedUsage>>, InvoiceError> {
+    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
+    let of_usage = lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
+    let so_far = of_usage.map(|before| {
+        let (mut amount, mut shares) = (before.net, before.discounts.clone());
+        for (portion, here) in portions.iter().zip(&discounts) {
+            if portion.paid(std::slice::from_ref(before)).next().is_some() {
+                amount = amount.checked_add(portion.net)?;
+                shares = together(&shares, here.iter().cloned())?;
+            }
+        }
+        Ok((!shares.is_empty()).then_some(DiscountedUsage { amount, discounts: shares }))
+    });
+    so_far.collect()
 }
 
 /// The ledger's answer belongs to exactly these amounts, and pays no more than them.
@@ -225,22 +270,66 @@ fn credited(input: &InvoiceInput, mut charged: Vec<Charged>) -> Result<Vec<Charg
     Ok(charged)
 }
 
+/// Taxes are of the portions, what they come to is told of the prices: `places` says which portion is of which.
 fn taxed(
     input: &InvoiceInput,
     currency: Currency,
+    discounted: &Discounted,
     mut charged: Vec<Charged>,
+    places: &[usize],
 ) -> Result<(Vec<Charged>, Taxes), InvoiceError> {
-    let lines = charged
+    let amounts = left_of_portions(currency, discounted, &charged, places)?;
+    let lines: Vec<TaxableLine> = discounted
+        .portions
         .iter()
-        .map(|charged| Ok(TaxableLine { price: charged.price.clone(), amount: left(charged)? }))
-        .collect::<Result<Vec<_>, Overflow>>()?;
+        .zip(amounts)
+        .map(|(portion, amount)| TaxableLine { price: portion.named(), amount })
+        .collect();
     let Adjustments { coupons: _, credits: _, tax_rates, tax_rounding } = &input.adjustments;
-    let taxes = tax::apply(tax_rates, *tax_rounding, &lines, currency)
+    let mut taxes = tax::apply(tax_rates, *tax_rounding, &lines, currency)
         .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+    let by_price = |shares: &[Amount]| {
+        let mut sums = vec![Amount::ZERO; charged.len()];
+        for (place, share) in places.iter().zip(shares) {
+            sums[*place] = sums[*place].checked_add(*share)?;
+        }
+        Ok::<_, Overflow>(sums)
+    };
+    for applied in &mut taxes.taxes {
+        applied.shares = by_price(&applied.shares)?;
+    }
+    taxes.per_line = by_price(&taxes.per_line)?;
     for (charged, tax) in charged.iter_mut().zip(&taxes.per_line) {
         charged.tax = *tax;
     }
     Ok((charged, taxes))
+}
+
+/// What is left of each portion to pay: what credits pay of a price is spread over its portions.
+fn left_of_portions(
+    currency: Currency,
+    discounted: &Discounted,
+    charged: &[Charged],
+    places: &[usize],
+) -> Result<Vec<Amount>, InvoiceError> {
+    let mut left = Vec::with_capacity(places.len());
+    for (portion, shares) in discounted.portions.iter().zip(&discounted.discounts) {
+        let discounts = Amount::checked_sum(shares.iter().map(|share| share.amount))?;
+        left.push(portion.net.checked_sub(discounts)?);
+    }
+    for (index, price) in charged.iter().enumerate().filter(|(_, price)| !price.credits.is_zero()) {
+        let weight = |(place, left): (&usize, &Amount)| match *place == index {
+            true => (*left).max(Amount::ZERO),
+            false => Amount::ZERO,
+        };
+        let weights: Vec<Amount> = places.iter().zip(&left).map(weight).collect();
+        let shares = allocate(price.credits, &weights, currency)
+            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        for (left, share) in left.iter_mut().zip(shares) {
+            *left = left.checked_sub(share)?;
+        }
+    }
+    Ok(left)
 }
 
 fn coupon_line(input: &InvoiceInput, currency: Currency, discount: &Discount) -> Result<Line, InvoiceError> {

@@ -42,10 +42,13 @@ pub struct Metered {
     pub shape: UsageShape,
     /// Usage in any of these counts, together. Mostly one: the period.
     pub spans: Vec<Period>,
+    /// Of what the spans are parts: a level counts for how long of this it stood. None: of themselves.
+    pub whole: Option<Period>,
 }
 
 /// What a shell must read before it can ask for an invoice. `input.usage` is not looked at.
 pub fn metered(segments: &[BilledSegment]) -> Result<Vec<Metered>, SpecError> {
+    let whole = segments.first().and_then(|segment| segment.scheduled);
     let mut metered = Vec::new();
     for charge in charges(segments)? {
         let Some(shape) = UsageShape::of(charge.price)? else { continue };
@@ -58,6 +61,7 @@ pub fn metered(segments: &[BilledSegment]) -> Result<Vec<Metered>, SpecError> {
             meter,
             shape,
             spans: charge.spans(),
+            whole,
         });
     }
     Ok(metered)
@@ -68,7 +72,7 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
     let mut charges: Vec<Charge<'_>> = Vec::new();
     // By plan and name: mostly one, more where a version of the plan changed the price within the period.
     let mut known: BTreeMap<(&PlanName, &str), Vec<usize>> = BTreeMap::new();
-    for BilledSegment { period, terms, share, state } in segments {
+    for BilledSegment { period, scheduled: _, terms, share, state } in segments {
         match state {
             SegmentState::Paused => continue,
             SegmentState::Active => {}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Adjustments, LateUsage};
+use super::{Adjustments, CouponShare, DiscountedUsage, LateUsage};
 use crate::{
     catalogue::PlanSpec,
     decimal::{Amount, Quantity},
@@ -36,6 +36,10 @@ pub struct InvoiceInput {
     /// What earlier invoices charged in advance for time in this period.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charged_in_advance: Vec<AdvanceCharge>,
+    /// What the maximums of plans took off earlier invoices of this period. None: there are none, or it is what these maximums
+    /// make of what was billed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capped_before: Option<Vec<PlanCap>>,
     /// None when the subscription ends with this period.
     pub next: Option<NextTerms>,
     /// The cutoff: only events stored before this instant are counted.
@@ -64,6 +68,10 @@ pub enum InvoiceKind {
 #[serde(deny_unknown_fields)]
 pub struct BilledSegment {
     pub period: Period,
+    /// The schedule's whole period that it is a part of; the same for all segments. None: it was not kept, and a level was
+    /// averaged over each price's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Period>,
     pub terms: Terms,
     /// How much of a whole period's amounts this part is charged.
     pub share: Share,
@@ -110,6 +118,18 @@ pub struct AdvanceCharge {
     pub price: PriceName,
     /// As on its line, and net of the price's own discount.
     pub amount: Amount,
+    /// What coupons took off it: what is given back of the amount was paid without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discounts: Vec<CouponShare>,
+}
+
+/// What a plan's maximum took off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanCap {
+    pub plan: PlanName,
+    /// As on its lines: negative.
+    pub amount: Amount,
 }
 
 /// What is charged in advance.
@@ -132,6 +152,9 @@ pub struct PriceUsage {
     /// What an earlier invoice of this period charged already: a part of `usage`, of the same shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_before: Option<Usage>,
+    /// Where coupons took something off what was charged for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discounted_before: Option<DiscountedUsage>,
     pub events: u64,
     pub meter_version: i32,
     /// For people: "call".
@@ -140,6 +163,11 @@ pub struct PriceUsage {
 }
 
 impl PriceUsage {
+    /// The same as if nothing of it had been billed before.
+    pub fn whole(&self) -> Self {
+        Self { billed_before: None, discounted_before: None, ..self.clone() }
+    }
+
     /// A total, for a price that asks for no more.
     pub fn total(metered: &super::Metered, quantity: Quantity, events: u64, meter_version: i32) -> Self {
         let super::Metered { plan, price, .. } = metered;
@@ -148,6 +176,7 @@ impl PriceUsage {
             price: price.clone(),
             usage: Usage::Total(quantity),
             billed_before: None,
+            discounted_before: None,
             events,
             meter_version,
             unit: None,

@@ -53,10 +53,15 @@ impl LateUsage {
 
 /// The lines of a period as if nothing of it had been billed before.
 fn whole(billed: &InvoiceInput, usage: &[PriceUsage]) -> Result<Vec<Line>, InvoiceError> {
-    let usage = usage.iter().map(|told| PriceUsage { billed_before: None, ..told.clone() }).collect();
-    let input =
-        InvoiceInput { engine_version: ENGINE_VERSION, kind: InvoiceKind::Period, usage, ..billed.clone() };
-    Ok(price_lines(&input)?.0)
+    let usage = usage.iter().map(PriceUsage::whole).collect();
+    let input = InvoiceInput {
+        engine_version: ENGINE_VERSION,
+        kind: InvoiceKind::Period,
+        usage,
+        capped_before: None,
+        ..billed.clone()
+    };
+    Ok(price_lines(&input)?.lines)
 }
 
 /// What a line is about: lines of two computations that are about the same are compared.

@@ -13,7 +13,7 @@
 //! Usage that is missing from the input is an error and never zero: a failed lookup must not become a cheaper invoice.
 //!
 //! Reading order: [`input`] → [`charges`] (which price held when) → [`flat`], [`usage`], [`commitment`], [`plan_bounds`], [`late`]
-//! (lines) → [`adjustments`] (coupons, credits, taxes) → [`computation`].
+//! (lines) → [`paid`], [`portions`], [`adjustments`] (coupons, credits, taxes) → [`computation`].
 
 mod adjustments;
 mod charges;
@@ -23,7 +23,9 @@ mod flat;
 mod input;
 mod late;
 mod line;
+mod paid;
 mod plan_bounds;
+mod portions;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -33,14 +35,16 @@ pub use adjustments::{Adjustments, Charged, burnable};
 pub use charges::{Metered, metered};
 pub use computation::{Computation, RecomputeError};
 pub use input::{
-    AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanTerms, PriceUsage, Terms,
+    AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanCap, PlanTerms, PriceUsage, Terms,
 };
 pub use late::LateUsage;
 pub use line::{Line, LineError, LineRole};
+pub use paid::{CouponShare, DiscountedUsage};
 pub use progress::{Progress, usage_amount};
 
 use std::ops::Range;
 
+use paid::Paid;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -77,7 +81,7 @@ pub const ADJUSTMENTS: [(Adjustment, &str); 12] = [
     (Adjustment::Subtotal, "the sum of all lines so far that are no discounts"),
     (
         Adjustment::Coupons,
-        "a coupon is a gift on top: it must not cause a true-up to a minimum or a commitment",
+        "a coupon is a gift on top: it must not cause a true-up to a minimum or a commitment; with what is given back, its part goes back too",
     ),
     (
         Adjustment::Credits,
@@ -113,7 +117,7 @@ pub struct ComputedInvoice {
     pub lines: Vec<Line>,
     /// All lines but discounts, credits and taxes.
     pub subtotal: Amount,
-    /// What discounts of prices and coupons take off; not negative.
+    /// What discounts of prices and coupons take off, less what coupons have back of what is given back: it may be negative.
     pub discounts: Amount,
     /// What credits pay; not negative.
     pub credits: Amount,
@@ -146,25 +150,23 @@ pub fn compute(input: &InvoiceInput) -> Result<ComputedInvoice, InvoiceError> {
     adjustments::settle(input, lines)
 }
 
-/// What the invoice charges in advance, by plan and price: what the next period's input says was charged for it.
+/// What the invoice charges in advance, by plan and price, and what coupons take off it: what the next period's input says was
+/// charged for it.
 pub fn charged_ahead(input: &InvoiceInput) -> Result<Vec<AdvanceCharge>, InvoiceError> {
-    let mut charges: Vec<AdvanceCharge> = Vec::new();
-    for line in flat::in_advance(input)? {
-        let Some(plan) = line.plan else { continue };
-        match charges.iter_mut().find(|charge| charge.plan == plan && charge.price == line.price) {
-            Some(charge) => charge.amount = charge.amount.checked_add(line.amount)?,
-            None => charges.push(AdvanceCharge { plan, price: line.price, amount: line.amount }),
-        }
-    }
-    Ok(charges)
+    adjustments::charged_ahead(input, &lines(input)?)
 }
 
 /// What the prices ask for, before coupons, credits and taxes.
 struct PriceLines {
     currency: Currency,
+    /// Those of the period's prices; `of_plans`; `late`; what is charged in advance.
     lines: Vec<Line>,
     /// Which of them are about a plan, not about the price that may have the same name.
     of_plans: Range<usize>,
+    /// Which of them are of earlier periods.
+    late: Range<usize>,
+    /// What earlier invoices charged for the period.
+    paid: Vec<Paid>,
 }
 
 fn lines(input: &InvoiceInput) -> Result<PriceLines, InvoiceError> {
@@ -172,13 +174,13 @@ fn lines(input: &InvoiceInput) -> Result<PriceLines, InvoiceError> {
         return Err(InvoiceError::EngineVersion(input.engine_version));
     }
     check_segments(input)?;
-    let currency = line::currency_of(input)?;
-    let (mut lines, of_plans) = price_lines(input)?;
+    let mut all = price_lines(input)?;
     if input.kind == InvoiceKind::Period {
-        lines.extend(input.late.iter().flat_map(|late| late.lines.iter().cloned()));
-        lines.extend(flat::in_advance(input)?);
+        all.lines.extend(input.late.iter().flat_map(|late| late.lines.iter().cloned()));
+        all.late.end = all.lines.len();
+        all.lines.extend(flat::in_advance(input)?);
     }
-    Ok(PriceLines { currency, lines, of_plans })
+    Ok(all)
 }
 
 /// Whole, in order, and of plans that are valid.
@@ -200,11 +202,12 @@ fn check_segments(input: &InvoiceInput) -> Result<(), InvoiceError> {
 }
 
 /// What the prices say of this period, and at the end what their plans say of them together.
-fn price_lines(input: &InvoiceInput) -> Result<(Vec<Line>, Range<usize>), LineError> {
+fn price_lines(input: &InvoiceInput) -> Result<PriceLines, LineError> {
+    let currency = line::currency_of(input)?;
     let charges = charges::charges(&input.segments)?;
     let mut usage = input.usage.iter();
     let mut lines = Vec::new();
-    let mut billed_before = Vec::new();
+    let mut paid: Vec<Paid> = input.charged_in_advance.iter().map(Paid::in_advance).collect();
     for (index, charge) in charges.iter().enumerate() {
         match charge.price.model()? {
             PriceModel::Flat(flat) if input.kind == InvoiceKind::Period => {
@@ -232,7 +235,7 @@ fn price_lines(input: &InvoiceInput) -> Result<(Vec<Line>, Range<usize>), LineEr
                         .unwrap_or_default(),
                 })?;
                 lines.extend(usage::lines(input, charge, given)?);
-                billed_before.push((charge.plan, usage::billed_before(input, charge, given)?));
+                paid.push(Paid::on_the_way(input, charge, given)?);
             }
         }
     }
@@ -243,7 +246,7 @@ fn price_lines(input: &InvoiceInput) -> Result<(Vec<Line>, Range<usize>), LineEr
         lines.extend(flat::given_back(input, &charges));
     }
     let of_prices = lines.len();
-    lines.extend(plan_bounds::lines(input, &charges, &lines, &billed_before)?);
-    let of_plans = of_prices..lines.len();
-    Ok((lines, of_plans))
+    lines.extend(plan_bounds::lines(input, &charges, &lines, &paid)?);
+    let (of_plans, late) = (of_prices..lines.len(), lines.len()..lines.len());
+    Ok(PriceLines { currency, lines, of_plans, late, paid })
 }

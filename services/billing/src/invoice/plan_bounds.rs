@@ -8,6 +8,7 @@ use super::{
     charges::Charge,
     input::{InvoiceInput, InvoiceKind},
     line::{LineError, currency_of, price_error},
+    paid::Paid,
 };
 use crate::{
     catalogue::PlanSpec,
@@ -25,12 +26,12 @@ pub(super) fn lines(
     input: &InvoiceInput,
     charges: &[Charge<'_>],
     lines: &[Line],
-    billed_before: &[(&PlanName, Amount)],
+    paid: &[Paid],
 ) -> Result<Vec<Line>, LineError> {
     let currency = currency_of(input)?;
     let mut bounds = Vec::new();
     for (plan, spec, share) in plans(input)? {
-        if spec.minimum.is_none() && spec.maximum.is_none() {
+        if spec.minimum.is_none() && spec.maximum.is_none() && input.capped_before.is_none() {
             continue;
         }
         let overflow = |overflow| in_plan(plan, overflow);
@@ -40,26 +41,29 @@ pub(super) fn lines(
                 .transpose()
                 .map_err(overflow)
         };
-        let of_plan = Spend::of(input, plan, lines, billed_before).map_err(overflow)?;
+        let of_plan = Spend::of(input, plan, lines, paid).map_err(overflow)?;
         let hull = charges.iter().find(|charge| charge.plan == plan).map_or(input.period, Charge::hull);
         let title = spec.description.as_deref().unwrap_or(plan.as_str());
-        let mut push = |role, words: &str, bound: Amount, amount: Amount, trace| -> Result<(), LineError> {
-            let description = format!("{title}: {words} of {}", currency.format(bound));
-            bounds.push(line(plan, role, description, hull, amount, trace)?);
+        let mut push = |role, words: &str, amount: Amount, trace| -> Result<(), LineError> {
+            bounds.push(line(plan, role, format!("{title}: {words}"), hull, amount, trace)?);
             Ok(())
         };
-        if let Some(maximum) = bound(spec.maximum)? {
-            let (amount, trace) = of_plan.beyond(maximum).map_err(overflow)?;
-            if !amount.is_zero() {
-                push(LineRole::Maximum, "maximum", maximum, amount, trace)?;
-            }
+        let maximum = bound(spec.maximum)?;
+        let (amount, trace) = of_plan.beyond(maximum).map_err(overflow)?;
+        if !amount.is_zero() {
+            let words = match maximum {
+                Some(maximum) => format!("maximum of {}", currency.format(maximum)),
+                None => "maximum that holds no more".to_owned(),
+            };
+            push(LineRole::Maximum, &words, amount, trace)?;
         }
         if let Some(minimum) = bound(spec.minimum)?.filter(|_| input.kind == InvoiceKind::Period) {
             let charged = of_plan.charged;
             let amount = minimum.checked_sub(charged).map_err(overflow)?;
             if amount > Amount::ZERO {
                 let trace = vec![TraceStep::Minimum { minimum, charged, amount }];
-                push(LineRole::Minimum, "minimum", minimum, amount, trace)?;
+                let words = format!("minimum of {}", currency.format(minimum));
+                push(LineRole::Minimum, &words, amount, trace)?;
             }
         }
     }
@@ -69,33 +73,49 @@ pub(super) fn lines(
 /// What a plan costs for the period so far.
 struct Spend {
     charged: Amount,
-    /// The part of it that an earlier invoice of the period held against the maximum; what was charged in advance was not, until
-    /// such an invoice is there.
-    before: Option<Amount>,
+    taken: Taken,
+}
+
+/// What earlier invoices of the period took off by the plan's maximum.
+enum Taken {
+    /// So much, negative. The maximum may be another one by now.
+    Amount(Amount),
+    /// What the maximum makes of what was charged before.
+    Beyond(Amount),
 }
 
 impl Spend {
-    fn of(
-        input: &InvoiceInput,
-        plan: &PlanName,
-        lines: &[Line],
-        billed_before: &[(&PlanName, Amount)],
-    ) -> Result<Self, Overflow> {
+    fn of(input: &InvoiceInput, plan: &PlanName, lines: &[Line], paid: &[Paid]) -> Result<Self, Overflow> {
         let here = lines.iter().filter(|line| line.plan.as_ref() == Some(plan)).map(|line| line.amount);
-        let advance = input.charged_in_advance.iter().filter(|charged| charged.plan == *plan);
-        let on_the_way = billed_before.iter().filter(|(of, _)| *of == plan).map(|(_, amount)| *amount);
-        let before = Amount::checked_sum(advance.map(|charged| charged.amount).chain(on_the_way))?;
+        let before = paid.iter().filter(|paid| paid.plan == *plan).map(|paid| paid.amount);
+        let before = Amount::checked_sum(before)?;
         let charged = Amount::checked_sum(here.chain([before]))?;
         let is_on_the_way = input.usage.iter().any(|usage| usage.billed_before.is_some());
-        Ok(Self { charged, before: Some(before).filter(|_| is_on_the_way) })
+        let taken = match &input.capped_before {
+            Some(caps) => {
+                let of_plan = caps.iter().filter(|cap| cap.plan == *plan);
+                Taken::Amount(Amount::checked_sum(of_plan.map(|cap| cap.amount))?)
+            }
+            // What was charged in advance was held against the maximum by no invoice, until one on the way is there.
+            None if is_on_the_way => Taken::Beyond(before),
+            None => Taken::Amount(Amount::ZERO),
+        };
+        Ok(Self { charged, taken })
     }
 
     /// What is beyond the maximum, negative, less what earlier invoices took off.
-    fn beyond(&self, maximum: Amount) -> Result<(Amount, Vec<TraceStep>), Overflow> {
-        let beyond = |charged| maximum.checked_sub(charged).map(|rest| rest.min(Amount::ZERO));
+    fn beyond(&self, maximum: Option<Amount>) -> Result<(Amount, Vec<TraceStep>), Overflow> {
+        let beyond = |charged| match maximum {
+            Some(maximum) => maximum.checked_sub(charged).map(|rest| rest.min(Amount::ZERO)),
+            None => Ok(Amount::ZERO),
+        };
         let amount = beyond(self.charged)?;
-        let taken = self.before.map_or(Ok(Amount::ZERO), beyond)?;
-        let mut trace = vec![TraceStep::Maximum { maximum, charged: self.charged, amount }];
+        let taken = match self.taken {
+            Taken::Amount(taken) => taken,
+            Taken::Beyond(before) => beyond(before)?,
+        };
+        let step = |maximum| TraceStep::Maximum { maximum, charged: self.charged, amount };
+        let mut trace: Vec<TraceStep> = maximum.map(step).into_iter().collect();
         if !taken.is_zero() {
             trace.push(TraceStep::BilledBefore { quantity: Quantity::ZERO, amount: taken.negated() });
         }

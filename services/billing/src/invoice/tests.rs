@@ -1,6 +1,8 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
+mod given_back;
 mod late;
+mod on_the_way;
 mod settlement;
 
 use std::collections::BTreeMap;
@@ -40,7 +42,7 @@ fn terms(name: &str, spec: PlanSpec) -> Terms {
 }
 
 fn whole(terms: Terms, period: Period) -> BilledSegment {
-    BilledSegment { period, terms, share: Share::WHOLE, state: SegmentState::Active }
+    BilledSegment { period, scheduled: None, terms, share: Share::WHOLE, state: SegmentState::Active }
 }
 
 /// March of a subscription that goes on as it was.
@@ -66,6 +68,7 @@ fn of_segments(segments: Vec<BilledSegment>, next: Terms, usage: &[(&str, &str)]
                 _ => Usage::Total(quantity),
             },
             billed_before: None,
+            discounted_before: None,
             events: 7,
             meter_version: 3,
             unit: Some("call".into()),
@@ -89,6 +92,7 @@ fn of_segments(segments: Vec<BilledSegment>, next: Terms, usage: &[(&str, &str)]
         segments,
         plans_before,
         charged_in_advance,
+        capped_before: None,
         next: Some(NextTerms { period: period(APRIL), terms: next, share: Share::WHOLE }),
         stored_before: "2026-04-01T01:00:07Z".parse().expect("a time"),
         usage: told,
@@ -107,6 +111,7 @@ fn charged(terms: &Terms) -> Vec<AdvanceCharge> {
             plan: terms.plan.name.clone(),
             amount: taken.times(flat.amount).expect("fits"),
             price,
+            discounts: Vec::new(),
         })
     });
     prices.collect()
@@ -317,12 +322,14 @@ fn halves(first: Terms, second: Terms) -> Vec<BilledSegment> {
     vec![
         BilledSegment {
             period: Period { start: march.start, end: middle },
+            scheduled: Some(march),
             terms: first,
             share: part(15),
             state: SegmentState::Active,
         },
         BilledSegment {
             period: Period { start: middle, end: march.end },
+            scheduled: Some(march),
             terms: second,
             share: part(16),
             state: SegmentState::Active,

@@ -149,6 +149,18 @@ impl Partial {
         meter: &MeterSpec,
         window: Period,
     ) -> Result<Quantity, FinishError> {
+        self.finish_within(level, meter, window, window)
+    }
+
+    /// The same of a window that is a part of `whole`: a mean over time is what the window makes of the mean over all of it.
+    /// Everything else is the window's alone.
+    pub fn finish_within(
+        &self,
+        level: Quantity,
+        meter: &MeterSpec,
+        window: Period,
+        whole: Period,
+    ) -> Result<Quantity, FinishError> {
         self.check_is_of(meter)?;
         let level = carried_in(level, meter.reset);
         match self {
@@ -159,16 +171,18 @@ impl Partial {
             }
             Self::Min(smallest) => Ok(smallest.unwrap_or(Quantity::ZERO)),
             Self::Average { count: 0, sum: _ } => Ok(Quantity::ZERO),
-            Self::Average { sum, count } => Ok(Quantity(sum.0.checked_div(whole(*count)?)?)),
+            Self::Average { sum, count } => Ok(Quantity(sum.0.checked_div(integer(*count)?)?)),
             Self::Latest(None) => not_below_zero(level),
             Self::Latest(Some(reading)) => {
                 reading.check_within(window)?;
                 Ok(reading.level)
             }
             Self::UniqueCount(values) => {
-                Ok(Quantity(whole(u64::try_from(values.len()).map_err(|_| Overflow)?)?))
+                Ok(Quantity(integer(u64::try_from(values.len()).map_err(|_| Overflow)?)?))
             }
-            Self::WeightedSum(readings) => time_weighted_mean(readings, not_below_zero(level)?, window),
+            Self::WeightedSum(readings) => {
+                time_weighted_mean(readings, not_below_zero(level)?, window, whole)
+            }
             Self::Percentile(values) => {
                 let percentile = meter.percentile.ok_or(FinishError::NoPercentile)?;
                 Ok(nearest_rank(values, percentile)?.unwrap_or(Quantity::ZERO))
@@ -226,7 +240,7 @@ fn not_below_zero(level: Quantity) -> Result<Quantity, FinishError> {
     if level.is_negative() { Err(FinishError::BelowZero { level }) } else { Ok(level) }
 }
 
-fn whole(count: u64) -> Result<Decimal, Overflow> {
+fn integer(count: u64) -> Result<Decimal, Overflow> {
     i64::try_from(count).map(Decimal::from_integer).map_err(|_| Overflow)
 }
 

@@ -29,18 +29,19 @@ impl Reading {
     }
 }
 
-/// The mean of the level over `window`, weighted by how long it stood: ∫ level dt ÷ the window's length. It begins at
-/// `carried`, and each reading sets it until the next. A reading at the window's start leaves nothing of `carried`.
+/// What the level within `window` makes of its mean over `whole`, weighted by how long it stood: ∫ level dt ÷ the length of
+/// `whole`. It begins at `carried`, and each reading sets it until the next. A reading at the window's start leaves nothing of
+/// `carried`. Windows that tile `whole` come to its mean together.
 ///
 /// Exact up to one rounding, at the 18th decimal of the result: the integral is kept whole, in microseconds.
 pub(super) fn time_weighted_mean(
     readings: &BTreeSet<Reading>,
     carried: Quantity,
     window: Period,
+    whole: Period,
 ) -> Result<Quantity, FinishError> {
     let (start_us, end_us) = (window.start.as_microsecond(), window.end.as_microsecond());
-    let length_us = end_us.checked_sub(start_us).and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
-    if length_us == 0 {
+    if window.micros() == 0 || whole.micros() == 0 {
         return Err(FinishError::EmptyWindow);
     }
     let (mut level, mut since_us) = (carried, start_us);
@@ -51,5 +52,5 @@ pub(super) fn time_weighted_mean(
         (level, since_us) = (reading.level, reading.time_us);
     }
     stood.push((level.0, end_us.abs_diff(since_us)));
-    Ok(Quantity(Decimal::weighted_mean(stood, length_us)?))
+    Ok(Quantity(Decimal::weighted_mean(stood, whole.micros())?))
 }

@@ -134,12 +134,11 @@ fn last_charged(billed: &Valid, all: &[Valid]) -> BilledPeriod {
         Some((invoice.input.stored_before, &late_of(&invoice.input, billed.input.period)?.usage))
     });
     let (stored_before, usage) = later.chain([own]).max_by_key(|(at, _)| *at).unwrap_or(own);
-    let whole = |told: &PriceUsage| PriceUsage { billed_before: None, ..told.clone() };
     BilledPeriod {
         invoice: billed.id.clone(),
         input: billed.input.clone(),
         stored_before,
-        charged: usage.iter().map(whole).collect(),
+        charged: usage.iter().map(PriceUsage::whole).collect(),
     }
 }
 

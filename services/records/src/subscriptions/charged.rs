@@ -1,9 +1,14 @@
-//! What an invoice charged in advance, for the time after its own period.
+//! What an invoice charged in advance, for the time after its own period: the amounts as its lines say them, and what its coupons
+//! took off them as its computation says it.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meridian_billing::{decimal::Amount, invoice::AdvanceCharge};
+use meridian_billing::{
+    ENGINE_VERSION,
+    decimal::Amount,
+    invoice::{AdvanceCharge, Computation, InvoiceInput, charged_ahead},
+};
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow, types::BigDecimal};
 
 use super::Subscription;
@@ -27,7 +32,9 @@ impl ChargedByInvoices {
         ends: &[(&str, Timestamp)],
     ) -> Result<Self, StoreError> {
         let rows = sqlx::query(
-            "SELECT DISTINCT ON (i.subscription_id, i.period_end) i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued
+            "SELECT DISTINCT ON (i.subscription_id, i.period_end) i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued,
+                 CASE WHEN EXISTS (SELECT FROM invoice_line_items l WHERE l.invoice_id = i.invoice_id
+                     AND l.detail->>'role' = 'discount' AND l.detail->>'plan' IS NULL) THEN i.computation END AS discounted
              FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::timestamptz[])) AS asked (subscription_id, period_end)
              JOIN invoices i USING (subscription_id, period_end)
              WHERE i.tenant = $1 AND i.part = 0 ORDER BY i.subscription_id, i.period_end, i.revision DESC",
@@ -64,10 +71,29 @@ impl ChargedByInvoices {
             ("void", false) => return Ok(Some(Vec::new())),
             _ => {}
         }
-        let invoice: &str = invoice.try_get("invoice_id").doing(DOING)?;
-        let charges = self.charges.get(invoice).map(Vec::as_slice).unwrap_or_default();
-        charges.iter().map(charge).collect::<Result<_, _>>().map(Some)
+        let id: &str = invoice.try_get("invoice_id").doing(DOING)?;
+        let charges = self.charges.get(id).map(Vec::as_slice).unwrap_or_default();
+        let mut charges: Vec<AdvanceCharge> = charges.iter().map(charge).collect::<Result<_, _>>()?;
+        if let Some(computation) = invoice.try_get::<Option<&str>, _>("discounted").doing(DOING)? {
+            let discounted = discounted(computation)?;
+            for charge in &mut charges {
+                let same = |other: &&AdvanceCharge| other.plan == charge.plan && other.price == charge.price;
+                if let Some(AdvanceCharge { discounts, .. }) = discounted.iter().find(same) {
+                    charge.discounts.clone_from(discounts);
+                }
+            }
+        }
+        Ok(Some(charges))
     }
+}
+
+/// What an invoice with coupons charged in advance, with what they took off.
+fn discounted(computation: &str) -> Result<Vec<AdvanceCharge>, StoreError> {
+    let Computation { input, invoice: _ } =
+        serde_json::from_str(computation).map_err(|error| StoreError::unreadable(DOING, error))?;
+    // By this release's engine, whichever computed it.
+    let input = InvoiceInput { engine_version: ENGINE_VERSION, ..input };
+    charged_ahead(&input).map_err(|error| StoreError::unreadable(DOING, error))
 }
 
 async fn charges(
@@ -97,7 +123,12 @@ async fn charges(
 fn charge(row: &PgRow) -> Result<AdvanceCharge, StoreError> {
     let amount: BigDecimal = row.try_get("amount").doing(DOING)?;
     let amount = Amount::from_bigdecimal(&amount).map_err(|error| StoreError::unreadable(DOING, error))?;
-    Ok(AdvanceCharge { plan: parsed(row, "plan")?, price: parsed(row, "price")?, amount })
+    Ok(AdvanceCharge {
+        plan: parsed(row, "plan")?,
+        price: parsed(row, "price")?,
+        amount,
+        discounts: Vec::new(),
+    })
 }
 
 /// Whether an invoice charged something in advance for a period whose own invoice counts on that.

@@ -183,6 +183,7 @@ impl Course {
             held.pass(segment, self.subscription.created_at);
             segments.push(BilledSegment {
                 period: segment.period,
+                scheduled: Some(billed.scheduled),
                 share: segment.share,
                 state: segment.state,
                 terms: self.terms_of(segment, &held, start)?,

@@ -9,7 +9,8 @@ use meridian_billing::{
     catalogue::MeterSpec,
     ids::MeterName,
     invoice::{
-        Adjustments, InvoiceError, InvoiceInput, InvoiceKind, Metered, PriceUsage, charged_ahead, metered,
+        Adjustments, AdvanceCharge, InvoiceError, InvoiceInput, InvoiceKind, Metered, PriceUsage,
+        charged_ahead, metered,
     },
 };
 
@@ -42,13 +43,7 @@ impl PeriodTerms {
     ) -> Result<InvoiceInput, SubscriptionError> {
         let mut input = self.input(InvoiceKind::Period, usage, stored_before);
         self.progress.take_off(&mut input).map_err(unbillable)?;
-        input.charged_in_advance = match &self.charged_ahead {
-            ChargedAhead::Known(charges) => charges.clone(),
-            ChargedAhead::Expected(terms) => {
-                charged_ahead(&InvoiceInput { next: Some((**terms).clone()), ..input.clone() })
-                    .map_err(unbillable)?
-            }
-        };
+        input.charged_in_advance = self.charged_in_advance(&input)?;
         Ok(input)
     }
 
@@ -60,7 +55,28 @@ impl PeriodTerms {
     ) -> Result<InvoiceInput, SubscriptionError> {
         let mut input = self.input(InvoiceKind::Progressive, usage, stored_before);
         self.progress.take_off(&mut input).map_err(unbillable)?;
+        // A plan's maximum is about this too: the invoice of the period relies on that the parts kept to it.
+        input.charged_in_advance = self.charged_in_advance(&input)?;
         Ok(input)
+    }
+
+    /// What the period before charged in advance for this one, or what it will charge: then as far as its invoice can be known, with
+    /// the coupons that hold in it.
+    fn charged_in_advance(&self, input: &InvoiceInput) -> Result<Vec<AdvanceCharge>, SubscriptionError> {
+        match &self.charged_ahead {
+            ChargedAhead::Known(charges) => Ok(charges.clone()),
+            ChargedAhead::Expected(terms) => charged_ahead(&InvoiceInput {
+                kind: InvoiceKind::Period,
+                next: Some((**terms).clone()),
+                adjustments: self
+                    .index
+                    .checked_sub(1)
+                    .map(|index| self.adjustments(index))
+                    .unwrap_or_default(),
+                ..input.clone()
+            })
+            .map_err(unbillable),
+        }
     }
 
     /// Which of the invoices that thresholds ask for in this period would be the next one.
@@ -81,20 +97,22 @@ impl PeriodTerms {
             segments: self.segments.clone(),
             plans_before: self.plans_before.clone(),
             charged_in_advance: Vec::new(),
+            capped_before: None,
             next: self.next.clone(),
             stored_before,
             usage,
             late: Vec::new(),
-            adjustments: self.adjustments(),
+            adjustments: self.adjustments(self.index),
         }
     }
 
-    fn adjustments(&self) -> Adjustments {
+    /// Those of the period that is so many after the subscription's first.
+    fn adjustments(&self, index: u32) -> Adjustments {
         let custom = &self.subscription.terms;
-        let from_the_start = custom.coupons.iter().filter(|coupon| coupon.applies_in(self.index));
+        let from_the_start = custom.coupons.iter().filter(|coupon| coupon.applies_in(index));
         let redeemed = self.redeemed.iter().filter_map(|(coupon, since)| {
             // Before its redemption it does not count.
-            let periods = self.index.checked_sub(*since)?;
+            let periods = index.checked_sub(*since)?;
             coupon.applies_in(periods).then_some(coupon)
         });
         Adjustments {

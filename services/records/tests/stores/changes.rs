@@ -227,6 +227,60 @@ async fn what_was_charged_in_advance_is_settled_by_the_period_that_changed() {
 }
 
 #[tokio::test]
+async fn a_refund_takes_the_discount_along_that_its_charge_had() {
+    let world = World::start().await;
+    let ahead = |amount: &str| json!({"prices": [{"name": "base", "flat": {"amount": amount, "billed": "InAdvance"}}]});
+    world.plan("small", ahead("31")).await;
+    // For the first invoice alone: it is not there any more when August is given back.
+    let terms = json!({"coupons": [{"name": "half", "percent": "50"}]});
+    let subscription = world.subscribe("small", terms).await;
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base 31.00", "base 31.00", "half -31.00", "total 31.00"],
+        "July and August"
+    );
+    world
+        .acme
+        .cancel_subscription(&subscription.id, CancelAt::Instant(instant("2026-08-11")), &by())
+        .await
+        .expect("cancelled");
+    let last = world.bill(&subscription, 0).await;
+    assert_eq!(shown(&last), ["base -21.00", "half 10.50", "total -10.50"]);
+    assert_eq!(last.discounts.to_string(), "-10.5");
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn what_was_charged_in_advance_counts_towards_a_plans_maximum_at_a_threshold_too() {
+    let world = World::start().await;
+    let capped = json!({"maximum": "50", "prices": [
+        {"name": "base", "flat": {"amount": "30", "billed": "InAdvance"}},
+        {"name": "calls", "meterRef": {"name": "api-calls"}, "perUnit": {"amount": "0.01"}},
+    ]});
+    world.plan("capped", capped).await;
+    let subscription = world.subscribe("capped", json!({"thresholds": [{"amount": "20"}]})).await;
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base 30.00", "calls 0.00", "base 30.00", "total 60.00"]
+    );
+    let terms = world.acme.period_terms(&subscription.id, None).await.expect("terms");
+    let count = |price| PriceUsage::total(price, Quantity::from_integer(4000), 4000, 1);
+    let usage = terms.metered().expect("a plan").iter().map(count).collect();
+    let input = terms.threshold_input(usage, instant("2026-08-10")).expect("an input");
+    let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
+    let saved = world.acme.save_invoice(&draft, &by()).await.expect("saved");
+    let part =
+        world.acme.issue_invoice(&saved.invoice.id, instant("2026-08-10"), &by()).await.expect("issued");
+    // 30 were paid for August: 20 are left to the maximum.
+    assert_eq!(shown(&part), ["calls 40.00", "capped -20.00", "total 20.00"]);
+    assert_eq!(
+        shown(&world.bill(&subscription, 4100).await),
+        ["calls 1.00", "capped -1.00", "base 30.00", "total 30.00"]
+    );
+    world.region.end().await;
+}
+
+#[tokio::test]
 async fn usage_that_reached_a_threshold_is_billed_once_and_the_period_charges_the_rest() {
     let world = World::start().await;
     let terms = json!({"thresholds": [{"amount": "20"}], "coupons": [{"name": "welcome", "amount": "5", "currency": "USD"}]});

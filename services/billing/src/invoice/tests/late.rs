@@ -103,7 +103,7 @@ fn an_invoice_on_the_way_leaves_it_to_the_last_one() {
 proptest! {
     #[test]
     fn however_late_all_usage_costs_the_same(plan in any_plan(), first in 0i64..500_000, then in 0i64..500_000, last in 0i64..500_000) {
-        let lines = |usage: i64| price_lines(&input(plan.clone(), &[("m", &usage.to_string())])).expect("lines").0;
+        let lines = |usage: i64| price_lines(&input(plan.clone(), &[("m", &usage.to_string())])).expect("lines").lines;
         let sum = |lines: &[Line]| Amount::checked_sum(lines.iter().map(|line| line.amount)).expect("fits");
         let later = |charged: i64, known: i64| {
             late(&plan, &charged.to_string(), &known.to_string()).map_or(Amount::ZERO, |late| sum(&late.lines))

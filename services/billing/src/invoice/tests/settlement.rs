@@ -51,8 +51,16 @@ fn a_pause_within_a_bucket_leaves_one_promise_of_it() {
     segments[1].period.start = resumed;
     segments[1].share = Share::new(12, 31).expect("a share");
     let share = Share::new(4, 31).expect("a share");
-    segments
-        .insert(1, BilledSegment { period: pause, terms: terms.clone(), share, state: SegmentState::Paused });
+    segments.insert(
+        1,
+        BilledSegment {
+            period: pause,
+            scheduled: None,
+            terms: terms.clone(),
+            share,
+            state: SegmentState::Paused,
+        },
+    );
     assert_eq!(
         check(&of_segments(segments, terms, &[("m", "4")])),
         ["n usage 4 4.00 2026-03", "n commitment 1 6.00 2026-03", "total 10.00 USD"]

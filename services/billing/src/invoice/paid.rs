@@ -1,0 +1,153 @@
+//! What earlier invoices charged for this period, and what coupons took off it: so that what is given back is what was paid.
+//!
+//! A charge is given back by a negative line. Where it was discounted, the same part of its discount is taken back, whatever the
+//! coupons of this invoice are: one that was for the first period alone does not make a refund larger than the payment.
+//!
+//! - Charged in advance: what is given back takes its part of each coupon along.
+//! - Billed at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period, and is taken back only
+//!   as far as the period has nothing left to take it off.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    InvoiceError, LineError, PriceUsage,
+    charges::Charge,
+    input::{AdvanceCharge, InvoiceInput},
+    usage,
+};
+use crate::{
+    allocation::allocate,
+    decimal::{Amount, Overflow},
+    ids::{CouponName, PlanName, PriceName},
+    money::{Currency, RoundingPoint},
+    period::Period,
+};
+
+/// What a coupon took off an amount that was charged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CouponShare {
+    pub coupon: CouponName,
+    /// Positive, in minor units.
+    pub amount: Amount,
+    /// Whether the coupon is a fixed amount, which is given once a period whatever is billed in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed: bool,
+}
+
+/// What coupons took off what was charged for some usage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscountedUsage {
+    /// What was charged, before coupons; what a plan's maximum took off is off.
+    pub amount: Amount,
+    pub discounts: Vec<CouponShare>,
+}
+
+/// What one price was charged before.
+#[derive(Debug, Clone)]
+pub(super) struct Paid {
+    pub plan: PlanName,
+    pub price: PriceName,
+    pub how: How,
+    /// As the price alone says.
+    pub amount: Amount,
+    /// What a plan's maximum took off is off.
+    pub net: Amount,
+    /// What coupons took off `net`.
+    pub discounts: Vec<CouponShare>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    InAdvance,
+    /// By invoices at thresholds; the time of the price's line.
+    OnTheWay(Period),
+}
+
+impl Paid {
+    pub fn in_advance(charged: &AdvanceCharge) -> Self {
+        let AdvanceCharge { plan, price, amount, discounts } = charged.clone();
+        Self { plan, price, how: How::InAdvance, amount, net: amount, discounts }
+    }
+
+    pub fn on_the_way(
+        input: &InvoiceInput,
+        charge: &Charge<'_>,
+        given: &PriceUsage,
+    ) -> Result<Self, LineError> {
+        let amount = usage::billed_before(input, charge, given)?;
+        let (net, discounts) = match &given.discounted_before {
+            Some(DiscountedUsage { amount, discounts }) => (*amount, discounts.clone()),
+            None => (amount, Vec::new()),
+        };
+        let how = How::OnTheWay(charge.hull());
+        Ok(Self { plan: charge.plan.clone(), price: charge.name.clone(), how, amount, net, discounts })
+    }
+
+    /// What coupons have back where so much (positive) of the amount is given back.
+    pub fn taken_back(
+        &self,
+        given_back: Amount,
+        currency: Currency,
+    ) -> Result<Vec<CouponShare>, InvoiceError> {
+        let given_back = given_back.min(self.net);
+        let all = |fixed: Option<bool>| {
+            let of_kind =
+                self.discounts.iter().filter(|share| fixed.is_none_or(|fixed| share.fixed == fixed));
+            Amount::checked_sum(of_kind.map(|share| share.amount))
+        };
+        if given_back <= Amount::ZERO {
+            return Ok(Vec::new());
+        }
+        match self.how {
+            How::InAdvance => self.split(self.part(all(None)?, given_back, currency)?, None, currency),
+            How::OnTheWay(_) => {
+                let (percent, fixed) = (all(Some(false))?, all(Some(true))?);
+                let back = self.part(percent, given_back, currency)?;
+                let left = self.net.checked_sub(given_back)?.checked_sub(percent)?.checked_add(back)?;
+                let fixed = fixed.checked_sub(left)?.max(Amount::ZERO).min(fixed);
+                let mut shares = self.split(back, Some(false), currency)?;
+                shares.extend(self.split(fixed, Some(true), currency)?);
+                Ok(shares)
+            }
+        }
+    }
+
+    /// The part of a discount of the amount that is given back with so much of the amount.
+    fn part(&self, discount: Amount, given_back: Amount, currency: Currency) -> Result<Amount, Overflow> {
+        let exact = discount.0.checked_mul_div(given_back.0, self.net.0).map(Amount)?;
+        currency.round(exact, RoundingPoint::Discount)
+    }
+
+    fn split(
+        &self,
+        back: Amount,
+        fixed: Option<bool>,
+        currency: Currency,
+    ) -> Result<Vec<CouponShare>, InvoiceError> {
+        let of_kind = |share: &&CouponShare| fixed.is_none_or(|fixed| share.fixed == fixed);
+        let of_kind: Vec<&CouponShare> = self.discounts.iter().filter(of_kind).collect();
+        let weights: Vec<Amount> = of_kind.iter().map(|share| share.amount.max(Amount::ZERO)).collect();
+        let shares = allocate(back, &weights, currency)
+            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        let shares = of_kind.into_iter().zip(shares).filter(|(_, amount)| !amount.is_zero());
+        Ok(shares.map(|(share, amount)| CouponShare { amount, ..share.clone() }).collect())
+    }
+}
+
+/// The shares of several invoices together, one for each coupon; none where they come to nothing.
+pub(super) fn together(
+    before: &[CouponShare],
+    more: impl IntoIterator<Item = CouponShare>,
+) -> Result<Vec<CouponShare>, Overflow> {
+    let mut all: Vec<CouponShare> = before.to_vec();
+    for share in more {
+        match all.iter_mut().find(|known| known.coupon == share.coupon) {
+            Some(known) => known.amount = known.amount.checked_add(share.amount)?,
+            None => all.push(share),
+        }
+    }
+    all.retain(|share| !share.amount.is_zero());
+    Ok(all)
+}
