@@ -5,15 +5,17 @@ use meridian_billing::{
     catalogue::{AggregationKind, MeterSpec},
     decimal::Quantity,
     ids::MeterName,
-    invoice::{BilledSegment, Metered, PriceUsage, metered},
+    invoice::{Metered, PriceUsage, metered},
     measure::measure,
     meter::Contribution,
+    period::Period,
     price::{Usage, UsageShape},
 };
 
 use crate::{
     SimulateError,
     catalogue_file::Catalogue,
+    periods::BilledPeriod,
     usage_file::{MeterUsage, UsageKind},
 };
 
@@ -22,12 +24,12 @@ pub struct Known<'a> {
     catalogue: &'a Catalogue,
     usage: &'a [MeterUsage],
     zone: String,
-    /// Where events without a time lie: in the one period, if there is one.
-    only_period: Option<Timestamp>,
+    /// The one period whose invoice is asked for, if it is one: of it are quantities, and events without a time.
+    only_period: Option<Period>,
 }
 
 impl<'a> Known<'a> {
-    pub fn new(catalogue: &'a Catalogue, usage: &'a [MeterUsage], only_period: Option<Timestamp>) -> Self {
+    pub fn new(catalogue: &'a Catalogue, usage: &'a [MeterUsage], only_period: Option<Period>) -> Self {
         let zone = catalogue.subscription.as_ref().map_or("UTC", |subscription| &subscription.time_zone);
         Self { catalogue, usage, zone: zone.to_owned(), only_period }
     }
@@ -39,22 +41,22 @@ impl<'a> Known<'a> {
     /// What every metered price of the period is told: usage before `until`, if that is given.
     pub fn of_period(
         &self,
-        segments: &[BilledSegment],
+        billed: &BilledPeriod,
         until: Option<Timestamp>,
     ) -> Result<Vec<PriceUsage>, SimulateError> {
-        let charges = metered(segments)
-            .map_err(|error| SimulateError::new(format!("Plan: spec.{}", error.field), error.detail))?;
-        charges.iter().map(|charge| self.of_charge(charge, &charges, until)).collect()
+        let charges = charges(billed)?;
+        charges.iter().map(|charge| self.of_charge(charge, billed.period, until)).collect()
     }
 
     fn of_charge(
         &self,
         charge: &Metered,
-        all: &[Metered],
+        period: Period,
         until: Option<Timestamp>,
     ) -> Result<PriceUsage, SimulateError> {
         let Metered { plan, price, meter, shape, spans } = charge;
         let spec = self.catalogue.meters.get(meter);
+        self.check_times(charge, period)?;
         let contributions: Vec<Contribution> = self
             .contributions(meter)?
             .into_iter()
@@ -63,7 +65,7 @@ impl<'a> Known<'a> {
         let contributions: Vec<&Contribution> = contributions.iter().collect();
         let in_usage =
             |error: &dyn std::fmt::Display| SimulateError::new(format!("usage of meter {meter}"), error);
-        let given = self.given(charge, all, spec, !contributions.is_empty())?;
+        let given = self.given(charge, period, spec, !contributions.is_empty())?;
         let (usage, events) = match (spec, given) {
             (Some(spec), given) if given.is_none() || !contributions.is_empty() => {
                 let measured = measure(spec, shape, spans, &self.zone, &contributions)
@@ -83,7 +85,7 @@ impl<'a> Known<'a> {
             plan: plan.clone(),
             price: price.clone(),
             usage,
-            billed_before: self.billed_before(charge)?,
+            billed_before: self.billed_before(charge, period)?,
             events,
             meter_version: 1,
             unit: spec.and_then(|spec| spec.unit.clone()),
@@ -99,7 +101,7 @@ impl<'a> Known<'a> {
                 continue;
             }
             for (index, (time, contribution)) in contributions.iter().enumerate() {
-                let Some(at) = time.or(self.only_period) else {
+                let Some(at) = time.or(self.only_period.map(|period| period.start)) else {
                     let field = format!("{place}.events[{index}].time");
                     return Err(SimulateError::new(field, "is needed where there are several periods"));
                 };
@@ -109,11 +111,33 @@ impl<'a> Known<'a> {
         Ok(all)
     }
 
+    /// An event without a time lies somewhere in the one period: that says nothing to a price that asks where.
+    fn check_times(&self, charge: &Metered, period: Period) -> Result<(), SimulateError> {
+        let has_thresholds =
+            self.catalogue.subscription.as_ref().is_some_and(|spec| !spec.thresholds.is_empty());
+        let reason = match &charge.shape {
+            _ if self.only_period != Some(period) => return Ok(()),
+            UsageShape::Buckets { .. } => format!("price {} is charged by buckets of time", charge.price),
+            _ if charge.spans != [period] => "the terms change within the period".to_owned(),
+            _ if has_thresholds => "thresholds are reached at a time".to_owned(),
+            UsageShape::Total | UsageShape::Groups { .. } | UsageShape::Transactions => return Ok(()),
+        };
+        for MeterUsage { meter, place, kind, billed_before: _ } in self.usage {
+            let UsageKind::Contributions(contributions) = kind else { continue };
+            let without = contributions.iter().position(|(time, _)| time.is_none());
+            if let (true, Some(index)) = (*meter == charge.meter, without) {
+                let field = format!("{place}.events[{index}].time");
+                return Err(SimulateError::new(field, format!("is needed: {reason}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The sum of the quantities that the file gives for the meter; none where it gives none.
     fn given(
         &self,
         charge: &Metered,
-        all: &[Metered],
+        period: Period,
         spec: Option<&MeterSpec>,
         counted: bool,
     ) -> Result<Option<Quantity>, SimulateError> {
@@ -124,20 +148,22 @@ impl<'a> Known<'a> {
                 continue;
             }
             let wrong = |problem: String| Err(SimulateError::new(format!("{place}.quantity"), problem));
-            if self.only_period.is_none() {
+            let Some(only) = self.only_period else {
                 return wrong(
                     "which of the periods is it of? Give events with times, or one period with --period"
                         .to_owned(),
                 );
+            };
+            if only != period {
+                continue;
             }
             if charge.shape != UsageShape::Total {
                 let problem =
                     format!("price {} looks closer than at a total: give events or buckets", charge.price);
                 return wrong(problem);
             }
-            let times =
-                all.iter().filter(|other| other.plan != charge.plan && other.price == charge.price).count();
-            if times > 0 || all.iter().filter(|other| other.price == charge.price).count() > 1 {
+            // It is of all of the period, and nobody knows how much of it is of a part.
+            if charge.spans != [period] {
                 return wrong("the terms change within the period: give events with times".to_owned());
             }
             let adds_up = spec
@@ -153,7 +179,7 @@ impl<'a> Known<'a> {
         Ok(sum)
     }
 
-    fn billed_before(&self, charge: &Metered) -> Result<Option<Usage>, SimulateError> {
+    fn billed_before(&self, charge: &Metered, period: Period) -> Result<Option<Usage>, SimulateError> {
         let mut sum: Option<Quantity> = None;
         for MeterUsage { meter, place, kind: _, billed_before } in self.usage {
             let Some(quantity) = billed_before.filter(|_| *meter == charge.meter) else { continue };
@@ -162,6 +188,9 @@ impl<'a> Known<'a> {
                 let problem = "says something of one period's total only: use thresholds of a Subscription";
                 return Err(SimulateError::new(field, problem));
             }
+            if self.only_period != Some(period) {
+                continue;
+            }
             let before = sum.unwrap_or_default();
             sum = Some(before.checked_add(quantity).map_err(|error| SimulateError::new(field, error))?);
         }
@@ -169,9 +198,8 @@ impl<'a> Known<'a> {
     }
 
     /// When usage changed within the period, in order, each time once.
-    pub fn times(&self, segments: &[BilledSegment]) -> Result<Vec<Timestamp>, SimulateError> {
-        let charges = metered(segments)
-            .map_err(|error| SimulateError::new(format!("Plan: spec.{}", error.field), error.detail))?;
+    pub fn times(&self, billed: &BilledPeriod) -> Result<Vec<Timestamp>, SimulateError> {
+        let charges = charges(billed)?;
         let mut times = std::collections::BTreeSet::new();
         for charge in &charges {
             for contribution in self.contributions(&charge.meter)? {
@@ -184,6 +212,12 @@ impl<'a> Known<'a> {
         }
         Ok(times.into_iter().collect())
     }
+}
+
+/// The metered prices of a period, each with the time in which it held.
+pub fn charges(billed: &BilledPeriod) -> Result<Vec<Metered>, SimulateError> {
+    metered(&billed.segments)
+        .map_err(|error| SimulateError::new(format!("Plan: spec.{}", error.field), error.detail))
 }
 
 /// No usage, in the shape that was asked for.

@@ -49,9 +49,10 @@ pub fn simulate(
     periods: &[BilledPeriod],
 ) -> Result<Simulation, SimulateError> {
     check_meters(catalogue, usage)?;
-    let only_period = match periods {
-        [one] => Some(one.period.start),
-        _ => None,
+    let mut shown = periods.iter().filter(|billed| billed.shown);
+    let only_period = match (shown.next(), shown.next()) {
+        (Some(one), None) => Some(one.period),
+        (None | Some(_), _) => None,
     };
     let known = Known::new(catalogue, usage, only_period);
     let mut course = Course::new(catalogue, periods)?;
@@ -140,7 +141,7 @@ impl<'a> Course<'a> {
         let mut progress = Progress::default();
         let mut made = Vec::new();
         for at in self.thresholds(known, index, billed)? {
-            let usage = known.of_period(&billed.segments, Some(at))?;
+            let usage = known.of_period(billed, Some(at))?;
             let (_, invoice) =
                 self.invoice(known, index, billed, InvoiceKind::Progressive, usage, &mut progress)?;
             made.push(Simulated {
@@ -149,7 +150,7 @@ impl<'a> Course<'a> {
                 invoice,
             });
         }
-        let usage = known.of_period(&billed.segments, None)?;
+        let usage = known.of_period(billed, None)?;
         let (input, invoice) =
             self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut progress)?;
         self.advance = charged_ahead(&input).map_err(|error| in_plan(&input, &error))?;
@@ -170,13 +171,13 @@ impl<'a> Course<'a> {
         };
         let mut reached = Vec::new();
         let mut before = Amount::ZERO;
-        for at in known.times(&billed.segments)? {
+        for at in known.times(billed)? {
             // What happened at this instant counts: usage before the next microsecond.
             let at = at.checked_add(SignedDuration::from_micros(1)).map_err(|error| in_grants(&error))?;
             if at >= billed.period.end {
                 break;
             }
-            let usage = known.of_period(&billed.segments, Some(at))?;
+            let usage = known.of_period(billed, Some(at))?;
             let input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
             let amount = usage_amount(&input).map_err(|error| in_plan(&input, &error))?;
             let next = next_threshold(&subscription.thresholds, before).map_err(|error| in_grants(&error))?;
