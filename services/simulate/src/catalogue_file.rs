@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_billing::{
-    catalogue::{MeterSpec, PlanSpec, SpecError, check_meter_fit},
+    catalogue::{MeterSpec, PlanSpec, SpecError, SpecErrorCode, check_meter_fit},
     ids::{MeterName, PlanName},
     subscription::{SubscriptionSpec, overridden, unknown_override},
 };
@@ -129,6 +129,7 @@ impl Catalogue {
         let plan = known
             .ok_or_else(|| SimulateError::new(field, format!("there is no Plan {wanted:?} in the file")))?;
         for (name, spec) in &plans {
+            check_meters_are_there(spec, &meters).map_err(|error| below(&format!("Plan {name}"), &error))?;
             check_meter_fit(spec, |meter| named(&meters, meter))
                 .map_err(|error| below(&format!("Plan {name}"), &error))?;
         }
@@ -139,10 +140,15 @@ impl Catalogue {
             }
             for (name, plan) in &mut plans {
                 *plan = overridden(plan, &spec.overrides).map_err(|error| below(place, &error))?;
-                // An override may bring another model, and with it another question to the meter.
-                check_meter_fit(plan, |meter| named(&meters, meter)).map_err(|error| {
-                    SimulateError::new(format!("{place}: spec.overrides"), format!("Plan {name}: {error}"))
-                })?;
+                // An override may bring another meter, or another model, and with it another question to the meter.
+                check_meters_are_there(plan, &meters)
+                    .and_then(|()| check_meter_fit(plan, |meter| named(&meters, meter)))
+                    .map_err(|error| {
+                        SimulateError::new(
+                            format!("{place}: spec.overrides"),
+                            format!("Plan {name}: {error}"),
+                        )
+                    })?;
             }
         }
         Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
@@ -151,6 +157,20 @@ impl Catalogue {
 
 fn named<'a>(meters: &'a BTreeMap<MeterName, MeterSpec>, name: &str) -> Option<&'a MeterSpec> {
     meters.get(&MeterName::new(name).ok()?)
+}
+
+/// A misspelt meter would count nothing, and bill nothing. A file without any Meter says what is counted in quantities.
+fn check_meters_are_there(plan: &PlanSpec, meters: &BTreeMap<MeterName, MeterSpec>) -> Result<(), SpecError> {
+    for (index, price) in plan.prices.iter().enumerate().filter(|_| !meters.is_empty()) {
+        let Some(meter) = price.meter_ref.as_ref().map(|meter| meter.name.as_str()) else { continue };
+        if named(meters, meter).is_none() {
+            let known = meters.keys().map(MeterName::as_str).collect::<Vec<_>>().join(", ");
+            let detail = format!("there is no Meter {meter:?} in the file; there are {known}");
+            let field = format!("prices[{index}].meterRef.name");
+            return Err(SpecError::new(field, SpecErrorCode::Missing, detail));
+        }
+    }
+    Ok(())
 }
 
 fn below(place: &str, error: &SpecError) -> SimulateError {

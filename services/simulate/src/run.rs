@@ -20,7 +20,7 @@ use meridian_billing::{
 use crate::{
     SimulateError,
     catalogue_file::Catalogue,
-    charged_usage::Known,
+    charged_usage::{Known, charges},
     periods::BilledPeriod,
     usage_file::{MeterUsage, UsageKind},
 };
@@ -33,6 +33,8 @@ pub struct Simulation {
     pub debts: Vec<Debt>,
     /// Contributions whose time lies in none of the periods.
     pub outside: usize,
+    /// What no price bills, though it is of the periods: a sentence for each entry of the usage.
+    pub unbilled: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,8 @@ pub fn simulate(
     let end = periods.last().map_or(Timestamp::UNIX_EPOCH, |billed| billed.period.end);
     let balances = course.ledger.balances(end).map_err(|error| in_grants(&error))?;
     let debts = course.ledger.debts(end).map_err(|error| in_grants(&error))?;
-    Ok(Simulation { invoices, balances, debts, outside: outside(catalogue, usage, periods) })
+    let Lost { outside, unbilled } = lost(catalogue, usage, periods, only_period)?;
+    Ok(Simulation { invoices, balances, debts, outside, unbilled })
 }
 
 /// Usage that no price counts is a mistake in a name, not a gift.
@@ -87,21 +90,61 @@ fn check_meters(catalogue: &Catalogue, usage: &[MeterUsage]) -> Result<(), Simul
     Ok(())
 }
 
-/// How much of the usage lies in no period. What comes before the first one is not lost where it makes a level.
-fn outside(catalogue: &Catalogue, usage: &[MeterUsage], periods: &[BilledPeriod]) -> usize {
-    let first = periods.first().map(|billed| billed.period.start);
-    let lost = |usage: &MeterUsage, time: Timestamp| {
-        let never = catalogue.meters.get(&usage.meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
-        let makes_a_level = never && first.is_some_and(|first| time < first);
-        !makes_a_level && !periods.iter().any(|billed| billed.period.contains(time))
-    };
-    let of_meter = |usage: &MeterUsage| match &usage.kind {
-        UsageKind::Quantity(_) => 0,
-        UsageKind::Contributions(all) => {
-            all.iter().filter_map(|(time, _)| *time).filter(|time| lost(usage, *time)).count()
+/// Usage that nobody is billed for.
+struct Lost {
+    outside: usize,
+    unbilled: Vec<String>,
+}
+
+/// What of the usage no price was told: it lies in no period, or in time in which no price counts its meter (before or after the
+/// plan that does, or in a pause). What comes before a price is not lost where it makes a level.
+fn lost(
+    catalogue: &Catalogue,
+    usage: &[MeterUsage],
+    periods: &[BilledPeriod],
+    only_period: Option<Period>,
+) -> Result<Lost, SimulateError> {
+    let mut charged = Vec::new();
+    for billed in periods {
+        charged.extend(charges(billed)?.into_iter().map(|charge| (billed.period, charge)));
+    }
+    let mut lost = Lost { outside: 0, unbilled: Vec::new() };
+    for MeterUsage { meter, place, kind, billed_before: _ } in usage {
+        let counting = || charged.iter().filter(|(_, charge)| charge.meter == *meter);
+        let contributions = match kind {
+            UsageKind::Quantity(quantity) => {
+                let told = counting().any(|(period, _)| Some(*period) == only_period);
+                if !told && !quantity.is_zero() {
+                    let sentence =
+                        format!("{place}.quantity is not billed: no price counts meter {meter} then");
+                    lost.unbilled.push(sentence);
+                }
+                continue;
+            }
+            UsageKind::Contributions(contributions) => contributions,
+        };
+        let never = catalogue.meters.get(meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
+        let counts = |time: Timestamp| {
+            let mut spans = counting().flat_map(|(_, charge)| &charge.spans);
+            spans.any(|span| span.contains(time) || (never && time < span.start))
+        };
+        let mut uncounted = 0;
+        for (time, _) in contributions {
+            let time = time.or(only_period.map(|period| period.start));
+            match time {
+                Some(time) if counts(time) => {}
+                Some(time) if !periods.iter().any(|billed| billed.period.contains(time)) => lost.outside += 1,
+                Some(_) | None => uncounted += 1,
+            }
         }
-    };
-    usage.iter().map(of_meter).sum()
+        if uncounted > 0 {
+            let sentence = format!(
+                "{uncounted} events or buckets of {place} are not billed: no price counts meter {meter} then"
+            );
+            lost.unbilled.push(sentence);
+        }
+    }
+    Ok(lost)
 }
 
 /// What goes from period to period.
