@@ -185,8 +185,7 @@ impl<'a> Course<'a> {
         let mut made = Vec::new();
         for at in self.thresholds(known, index, billed)? {
             let usage = known.of_period(billed, Some(at))?;
-            let (_, invoice) =
-                self.invoice(known, index, billed, InvoiceKind::Progressive, usage, &mut progress)?;
+            let (_, invoice) = self.invoice(known, index, billed, Some(at), usage, &mut progress)?;
             made.push(Simulated {
                 period: Period { start: billed.period.start, end: at },
                 kind: InvoiceKind::Progressive,
@@ -194,8 +193,7 @@ impl<'a> Course<'a> {
             });
         }
         let usage = known.of_period(billed, None)?;
-        let (input, invoice) =
-            self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut progress)?;
+        let (input, invoice) = self.invoice(known, index, billed, None, usage, &mut progress)?;
         self.advance = charged_ahead(&input).map_err(|error| in_plan(&input, &error))?;
         made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
         Ok(made)
@@ -221,7 +219,7 @@ impl<'a> Course<'a> {
                 break;
             }
             let usage = known.of_period(billed, Some(at))?;
-            let input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
+            let input = self.input(known, index, billed, Some(at), usage)?;
             let amount = usage_amount(&input).map_err(|error| in_plan(&input, &error))?;
             let next = next_threshold(&subscription.thresholds, before).map_err(|error| in_grants(&error))?;
             if next.is_some_and(|next| amount >= next) {
@@ -237,11 +235,11 @@ impl<'a> Course<'a> {
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        kind: InvoiceKind,
+        until: Option<Timestamp>,
         usage: Vec<PriceUsage>,
         progress: &mut Progress,
     ) -> Result<(InvoiceInput, ComputedInvoice), SimulateError> {
-        let mut input = self.input(known, index, billed, kind, usage)?;
+        let mut input = self.input(known, index, billed, until, usage)?;
         progress.take_off(&mut input).map_err(|error| in_plan(&input, &error))?;
         self.burn(&mut input, format!("{index}-{}", progress.invoices() + 1))?;
         let invoice = computed(&input)?;
@@ -249,20 +247,22 @@ impl<'a> Course<'a> {
         Ok((input, invoice))
     }
 
+    /// As of the period's last instant, so that a grant which ends with the period pays for its usage; before the period is over,
+    /// as of what the invoice saw.
     fn burn(&mut self, input: &mut InvoiceInput, id: String) -> Result<(), SimulateError> {
         let Some(subscription) = self.subscription.filter(|subscription| !subscription.grants.is_empty())
         else {
             return Ok(());
         };
         let lines = burnable(input).map_err(|error| in_plan(input, &error))?;
+        let at = match input.kind {
+            InvoiceKind::Period => input.period.end.checked_sub(SignedDuration::from_micros(1)),
+            InvoiceKind::Progressive => Ok(input.stored_before),
+        };
         let request = BurnRequest {
             invoice: InvoiceId::new(id).map_err(|error| in_grants(&error))?,
             billed: Billed::InArrears,
-            at: input
-                .period
-                .end
-                .checked_sub(SignedDuration::from_micros(1))
-                .map_err(|error| in_grants(&error))?,
+            at: at.map_err(|error| in_grants(&error))?,
             currency: self.ledger.currency(),
             lines,
             overage: subscription.overage,
@@ -272,12 +272,13 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
+    /// `until`: the instant at which a threshold was reached, for the invoice that it asks for.
     fn input(
         &self,
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        kind: InvoiceKind,
+        until: Option<Timestamp>,
         usage: Vec<PriceUsage>,
     ) -> Result<InvoiceInput, SimulateError> {
         let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
@@ -289,12 +290,12 @@ impl<'a> Course<'a> {
             subscription: SubscriptionId::new("simulation").map_err(id)?,
             time_zone: known.zone().to_owned(),
             period: billed.period,
-            kind,
+            kind: if until.is_some() { InvoiceKind::Progressive } else { InvoiceKind::Period },
             segments: billed.segments.clone(),
             plans_before: billed.plans_before.clone(),
             charged_in_advance: self.advance.clone(),
             next: billed.next.clone(),
-            stored_before: billed.period.end,
+            stored_before: until.unwrap_or(billed.period.end),
             usage,
             late: Vec::new(),
             adjustments: self.adjustments(index),
