@@ -31,4 +31,4 @@ pub mod tax;
 
 /// Stored on every invoice: an invoice is recomputed by the engine that made it, or not at all. Raised when the same input
 /// would give other bytes (a changed model, another time zone database).
-pub const ENGINE_VERSION: u32 = 2;
+pub const ENGINE_VERSION: u32 = 3;

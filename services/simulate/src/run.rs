@@ -282,7 +282,7 @@ impl<'a> Course<'a> {
         usage: Vec<PriceUsage>,
     ) -> Result<InvoiceInput, SimulateError> {
         let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
-        Ok(InvoiceInput {
+        let input = InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: 1,
             tenant: TenantId::new("simulation").map_err(id)?,
@@ -299,7 +299,8 @@ impl<'a> Course<'a> {
             usage,
             late: Vec::new(),
             adjustments: self.adjustments(index),
-        })
+        };
+        input.only_what_counts().map_err(|error| SimulateError::new("Plan", error))
     }
 
     fn adjustments(&self, index: usize) -> Adjustments {

@@ -202,7 +202,7 @@ fn check_segments(input: &InvoiceInput) -> Result<(), InvoiceError> {
 /// What the prices say of this period, and at the end what their plans say of them together.
 fn price_lines(input: &InvoiceInput) -> Result<(Vec<Line>, Range<usize>), LineError> {
     let charges = charges::charges(&input.segments)?;
-    let mut usage = input.usage.iter();
+    let mut usage = input.usage.iter().peekable();
     let mut lines = Vec::new();
     let mut billed_before = Vec::new();
     for (index, charge) in charges.iter().enumerate() {
@@ -219,8 +219,10 @@ fn price_lines(input: &InvoiceInput) -> Result<(Vec<Line>, Range<usize>), LineEr
             | PriceModel::GraduatedPercentage(_)
             | PriceModel::Dynamic(_)
             | PriceModel::Matrix(_) => {
-                let given =
-                    usage.next().filter(|given| given.plan == *charge.plan && given.price == charge.name);
+                let given = usage.next_if(|given| given.plan == *charge.plan && given.price == charge.name);
+                if !input.counts_from(charge.hull().start) {
+                    continue;
+                }
                 let given = given.ok_or_else(|| LineError::MissingUsage {
                     plan: charge.plan.clone(),
                     price: charge.name.clone(),
