@@ -1,5 +1,6 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
+mod bucket_promises;
 mod cutoff;
 mod late;
 mod settlement;

@@ -193,7 +193,10 @@ fn at_the_end(
         }
     }
     if let Some(promised) = &charge.price.commitment {
-        lines.extend(commitment::lines(input, currency, charge, promised, line, &whole.priced, charged)?);
+        let at_most = whole.maximum.as_ref().map(|(beyond, _)| whole.usage.checked_add(*beyond));
+        let at_most = at_most.transpose().map_err(overflow)?;
+        let spent = commitment::Spent { priced: &whole.priced, at_most, charged };
+        lines.extend(commitment::lines(input, currency, charge, promised, line, &spent)?);
     }
     Ok(lines)
 }

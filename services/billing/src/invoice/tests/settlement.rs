@@ -41,7 +41,7 @@ fn a_promise_per_bucket_is_held_against_money_after_the_discount() {
 }
 
 #[test]
-fn a_pause_within_a_bucket_leaves_one_promise_of_it() {
+fn a_pause_within_a_bucket_leaves_one_promise_for_the_rest_of_it() {
     let prices = "[{name: n, meterRef: {name: m}, bucket: {size: Month}, perUnit: {amount: '1'},
         commitment: {amount: '10', trueUp: true, per: Bucket}}]";
     let terms = terms("starter", plan("USD", prices));
@@ -53,9 +53,10 @@ fn a_pause_within_a_bucket_leaves_one_promise_of_it() {
     let share = Share::new(4, 31).expect("a share");
     segments
         .insert(1, BilledSegment { period: pause, terms: terms.clone(), share, state: SegmentState::Paused });
+    // 27 of 31 days are 8.7097.
     assert_eq!(
         check(&of_segments(segments, terms, &[("m", "4")])),
-        ["n usage 4 4.00 2026-03", "n commitment 1 6.00 2026-03", "total 10.00 USD"]
+        ["n usage 4 4.00 2026-03", "n commitment 1 4.71 2026-03", "total 8.71 USD"]
     );
 }
 
