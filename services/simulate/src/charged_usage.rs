@@ -1,9 +1,11 @@
 //! The usage of each metered price of a period, from what the file says.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use meridian_billing::{
     catalogue::{AggregationKind, MeterSpec},
-    decimal::Quantity,
+    decimal::{Decimal, Quantity},
     ids::MeterName,
     invoice::{Metered, PriceUsage, metered},
     measure::measure,
@@ -57,6 +59,7 @@ impl<'a> Known<'a> {
         let Metered { plan, price, meter, shape, spans } = charge;
         let spec = self.catalogue.meters.get(meter);
         self.check_times(charge, period)?;
+        self.check_buckets(charge)?;
         let contributions: Vec<Contribution> = self
             .contributions(meter)?
             .into_iter()
@@ -68,8 +71,9 @@ impl<'a> Known<'a> {
         let given = self.given(charge, period, spec, !contributions.is_empty())?;
         let (usage, events) = match (spec, given) {
             (Some(spec), given) if given.is_none() || !contributions.is_empty() => {
-                let measured = measure(spec, shape, spans, &self.zone, &contributions)
-                    .map_err(|error| in_usage(&error))?;
+                let measured =
+                    measure(&self.as_counted(meter, spec), shape, spans, &self.zone, &contributions)
+                        .map_err(|error| in_usage(&error))?;
                 let usage = match (measured.usage, given) {
                     (Usage::Total(counted), Some(given)) => {
                         Usage::Total(counted.checked_add(given).map_err(|error| in_usage(&error))?)
@@ -96,19 +100,62 @@ impl<'a> Known<'a> {
     fn contributions(&self, meter: &MeterName) -> Result<Vec<Contribution>, SimulateError> {
         let mut all = Vec::new();
         for MeterUsage { meter: of, place, kind, billed_before: _ } in self.usage {
-            let UsageKind::Contributions(contributions) = kind else { continue };
             if of != meter {
                 continue;
             }
-            for (index, (time, contribution)) in contributions.iter().enumerate() {
+            let factor = match kind {
+                UsageKind::Quantity(_) | UsageKind::Buckets(_) => None,
+                UsageKind::Events(_) => self.multiplied_before(meter),
+            };
+            for (index, (time, contribution)) in kind.contributions().iter().enumerate() {
                 let Some(at) = time.or(self.only_period.map(|period| period.start)) else {
                     let field = format!("{place}.events[{index}].time");
                     return Err(SimulateError::new(field, "is needed where there are several periods"));
                 };
-                all.push(Contribution { time_us: at.as_microsecond(), ..contribution.clone() });
+                let counted = contribution.quantity.0;
+                let counted = factor.map_or(Ok(counted), |factor| counted.checked_mul(factor));
+                let quantity = counted.map(Quantity).map_err(|error| SimulateError::new(place, error))?;
+                all.push(Contribution { time_us: at.as_microsecond(), quantity, ..contribution.clone() });
             }
         }
         Ok(all)
+    }
+
+    /// Buckets are what the meter made of some time: its multiplier is in them, and must not come upon them again. Where a file has
+    /// buckets of a meter, its events are multiplied one by one, and the sum of both is not.
+    fn multiplied_before(&self, meter: &MeterName) -> Option<Decimal> {
+        let has_buckets = self
+            .usage
+            .iter()
+            .any(|usage| usage.meter == *meter && matches!(usage.kind, UsageKind::Buckets(_)));
+        self.catalogue.meters.get(meter).and_then(|spec| spec.multiplier).filter(|_| has_buckets)
+    }
+
+    fn as_counted<'m>(&self, meter: &MeterName, spec: &'m MeterSpec) -> Cow<'m, MeterSpec> {
+        match self.multiplied_before(meter) {
+            Some(_) => Cow::Owned(MeterSpec { multiplier: None, ..spec.clone() }),
+            None => Cow::Borrowed(spec),
+        }
+    }
+
+    /// A bucket is the sum of nobody knows how many payments.
+    fn check_buckets(&self, charge: &Metered) -> Result<(), SimulateError> {
+        let buckets = self
+            .usage
+            .iter()
+            .find(|usage| usage.meter == charge.meter && matches!(usage.kind, UsageKind::Buckets(_)));
+        match (&charge.shape, buckets) {
+            (UsageShape::Transactions, Some(usage)) => {
+                Err(SimulateError::new(format!("{}.buckets", usage.place), looks_closer(charge)))
+            }
+            (
+                UsageShape::Transactions
+                | UsageShape::Total
+                | UsageShape::Buckets { .. }
+                | UsageShape::Groups { .. },
+                _,
+            ) => Ok(()),
+        }
     }
 
     /// An event without a time lies somewhere in the one period: that says nothing to a price that asks where.
@@ -123,8 +170,7 @@ impl<'a> Known<'a> {
             UsageShape::Total | UsageShape::Groups { .. } | UsageShape::Transactions => return Ok(()),
         };
         for MeterUsage { meter, place, kind, billed_before: _ } in self.usage {
-            let UsageKind::Contributions(contributions) = kind else { continue };
-            let without = contributions.iter().position(|(time, _)| time.is_none());
+            let without = kind.contributions().iter().position(|(time, _)| time.is_none());
             if let (true, Some(index)) = (*meter == charge.meter, without) {
                 let field = format!("{place}.events[{index}].time");
                 return Err(SimulateError::new(field, format!("is needed: {reason}")));
@@ -158,9 +204,7 @@ impl<'a> Known<'a> {
                 continue;
             }
             if charge.shape != UsageShape::Total {
-                let problem =
-                    format!("price {} looks closer than at a total: give events or buckets", charge.price);
-                return wrong(problem);
+                return wrong(looks_closer(charge));
             }
             // It is of all of the period, and nobody knows how much of it is of a part.
             if charge.spans != [period] {
@@ -218,6 +262,16 @@ impl<'a> Known<'a> {
 pub fn charges(billed: &BilledPeriod) -> Result<Vec<Metered>, SimulateError> {
     metered(&billed.segments)
         .map_err(|error| SimulateError::new(format!("Plan: spec.{}", error.field), error.detail))
+}
+
+fn looks_closer(charge: &Metered) -> String {
+    let price = &charge.price;
+    match charge.shape {
+        UsageShape::Transactions => format!("price {price} looks at single payments: give events"),
+        UsageShape::Total | UsageShape::Buckets { .. } | UsageShape::Groups { .. } => {
+            format!("price {price} looks closer than at a total: give events or buckets")
+        }
+    }
 }
 
 /// No usage, in the shape that was asked for.

@@ -13,11 +13,7 @@ use meridian_billing::{
     },
 };
 
-use crate::{
-    SimulateError,
-    catalogue_file::Catalogue,
-    usage_file::{MeterUsage, UsageKind},
-};
+use crate::{SimulateError, catalogue_file::Catalogue, usage_file::MeterUsage};
 
 /// More periods than this are a mistake in a date.
 const PERIODS_MAX: usize = 1000;
@@ -64,12 +60,7 @@ pub fn billed(
     only: Option<Period>,
     now: Timestamp,
 ) -> Result<Vec<BilledPeriod>, SimulateError> {
-    let times = || {
-        usage.iter().flat_map(|usage| match &usage.kind {
-            UsageKind::Quantity(_) => Vec::new(),
-            UsageKind::Contributions(all) => all.iter().filter_map(|(time, _)| *time).collect(),
-        })
-    };
+    let times = || usage.iter().flat_map(|usage| usage.kind.contributions()).filter_map(|(time, _)| *time);
     if let Some(subscription) = &catalogue.subscription {
         let asked = only.map(|period| period.end).or_else(|| times().max()?.checked_add(MICROSECOND).ok());
         return of_subscription(catalogue, subscription, asked, only);

@@ -111,25 +111,20 @@ fn lost(
     let mut lost = Lost { outside: 0, unbilled: Vec::new() };
     for MeterUsage { meter, place, kind, billed_before: _ } in usage {
         let counting = || charged.iter().filter(|(_, charge)| charge.meter == *meter);
-        let contributions = match kind {
-            UsageKind::Quantity(quantity) => {
-                let told = counting().any(|(period, _)| Some(*period) == only_period);
-                if !told && !quantity.is_zero() {
-                    let sentence =
-                        format!("{place}.quantity is not billed: no price counts meter {meter} then");
-                    lost.unbilled.push(sentence);
-                }
-                continue;
+        if let UsageKind::Quantity(quantity) = kind {
+            let told = counting().any(|(period, _)| Some(*period) == only_period);
+            if !told && !quantity.is_zero() {
+                let sentence = format!("{place}.quantity is not billed: no price counts meter {meter} then");
+                lost.unbilled.push(sentence);
             }
-            UsageKind::Contributions(contributions) => contributions,
-        };
+        }
         let never = catalogue.meters.get(meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
         let counts = |time: Timestamp| {
             let mut spans = counting().flat_map(|(_, charge)| &charge.spans);
             spans.any(|span| span.contains(time) || (never && time < span.start))
         };
         let mut uncounted = 0;
-        for (time, _) in contributions {
+        for (time, _) in kind.contributions() {
             let time = time.or(only_period.map(|period| period.start));
             match time {
                 Some(time) if counts(time) => {}
