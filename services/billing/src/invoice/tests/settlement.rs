@@ -211,3 +211,15 @@ fn a_price_may_have_the_name_of_its_plan() {
     let invoice = compute(&input(plan("USD", prices), &[("m", "15")])).expect("an invoice");
     assert_eq!(invoice.charged.iter().map(net).collect::<Vec<_>>(), ["starter 10", "base 30"]);
 }
+
+#[test]
+fn the_line_of_a_maximum_says_what_it_is_of_a_part_of_the_period() {
+    let prices = "[{name: n, meterRef: {name: m}, perUnit: {amount: '1'}, maximum: '3'}]";
+    let first = terms("small", plan("USD", prices));
+    let second = terms("large", plan("USD", "[{name: base, flat: {amount: '31'}}]"));
+    let invoice =
+        compute(&of_segments(halves(first, second.clone()), second, &[("m", "9")])).expect("an invoice");
+    // 15 of 31 days.
+    assert_eq!(invoice.lines[1].description, "n: maximum of 1.45");
+    assert_eq!(invoice.lines[1].amount, "-7.55".parse().expect("a decimal"));
+}
