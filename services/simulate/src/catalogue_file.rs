@@ -50,8 +50,14 @@ impl Catalogue {
     pub fn read(documents: Vec<Value>) -> Result<Self, SimulateError> {
         let (mut plans, mut meters, mut subscriptions) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (index, value) in documents.into_iter().enumerate().filter(|(_, value)| !value.is_null()) {
-            let document: Document = serde_json::from_value(value)
-                .map_err(|error| SimulateError::new(format!("document {}", index + 1), error))?;
+            let document: Document = serde_path_to_error::deserialize(&value).map_err(|error| {
+                let place = format!("document {}", index + 1);
+                let field = match error.path().to_string().as_str() {
+                    "." => place,
+                    path => format!("{place}: {path}"),
+                };
+                SimulateError::new(field, error.into_inner())
+            })?;
             let Document { api_version, kind, metadata: Metadata { name }, spec } = document;
             let place = format!("{kind} {name}");
             if !api_version.starts_with(GROUP) {
@@ -91,8 +97,9 @@ impl Catalogue {
         if document.get("kind").is_some() {
             return Self::read(vec![document]);
         }
-        let plan_spec = PlanSpec::from_json(&document)
-            .map_err(|SpecError { field, detail, .. }| SimulateError::new(field, detail))?;
+        let plan_spec = PlanSpec::from_json(&document).map_err(|SpecError { field, detail, .. }| {
+            SimulateError::new(if field.is_empty() { "spec".to_owned() } else { field }, detail)
+        })?;
         let plan = PlanName::new("plan").map_err(|error| SimulateError::new("", error.problem))?;
         let plans = BTreeMap::from([(plan.clone(), plan_spec)]);
         Ok(Self { plan, plans, meters: BTreeMap::new(), subscription: None })

@@ -260,8 +260,10 @@ impl<'a> Known<'a> {
 
 /// The metered prices of a period, each with the time in which it held.
 pub fn charges(billed: &BilledPeriod) -> Result<Vec<Metered>, SimulateError> {
-    metered(&billed.segments)
-        .map_err(|error| SimulateError::new(format!("Plan: spec.{}", error.field), error.detail))
+    metered(&billed.segments).map_err(|error| {
+        // Plans are valid when they are read; what is wrong with them together is the subscription's.
+        SimulateError::new(format!("Subscription: spec.{}", error.field), error.detail)
+    })
 }
 
 fn looks_closer(charge: &Metered) -> String {
