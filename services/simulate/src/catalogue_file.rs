@@ -10,7 +10,10 @@ use meridian_billing::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{SimulateError, references::check_prices};
+use crate::{
+    SimulateError,
+    references::{check_prices, check_seats},
+};
 
 const GROUP: &str = "billing.meridian.dev/";
 
@@ -157,6 +160,7 @@ impl Catalogue {
                         )
                     })?;
             }
+            check_seats(place, spec, &plans)?;
         }
         Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
     }
