@@ -1,8 +1,8 @@
 //! Buckets of time within a period, by the calendar of a zone: each instant lies in exactly one bucket of a size.
 //!
 //! Days, weeks and months are those of [`crate::period`]. Hours and minutes begin where the local clock shows a full hour or
-//! minute, so that a bucket of a zone with half-hour offsets is an hour of its own clock; an hour that a clock change cuts is
-//! shorter.
+//! minute, so that a bucket of a zone with half-hour offsets is an hour of its own clock. A clock change by a part of an hour cuts
+//! the hour that it happens in: what was before it and what comes after are buckets, and shorter.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
@@ -46,11 +46,10 @@ impl Buckets {
         match &self.lengths {
             Lengths::Civil(schedule) => Ok(schedule.containing(at)?.start),
             Lengths::Clock { zone, length } => {
-                let local = zone.to_datetime(at);
-                let since_midnight = local.time().duration_since(jiff::civil::Time::midnight());
-                let into = since_midnight.as_nanos() % length.as_nanos();
-                let into = i64::try_from(into).map_err(|_| PeriodError::OutOfRange)?;
-                at.checked_sub(SignedDuration::from_nanos(into)).map_err(|_| PeriodError::OutOfRange)
+                let full = at.checked_sub(into(at, zone, *length)).map_err(|_| PeriodError::OutOfRange)?;
+                let cuts = zone.preceding(after(at)?).map(|change| change.timestamp());
+                let mut since_full = cuts.take_while(|cut| *cut > full);
+                Ok(since_full.find(|cut| is_cut(*cut, zone, *length)).unwrap_or(full))
             }
         }
     }
@@ -59,11 +58,12 @@ impl Buckets {
     pub fn end_of(&self, start: Timestamp) -> Result<Timestamp, PeriodError> {
         match &self.lengths {
             Lengths::Civil(schedule) => Ok(schedule.containing(start)?.end),
-            Lengths::Clock { zone: _, length } => {
-                let after = start.checked_add(*length).map_err(|_| PeriodError::OutOfRange)?;
-                // After a clock change of less than the length, the next full hour is earlier.
-                let aligned = self.start_of(after)?;
-                Ok(if aligned > start { aligned } else { after })
+            Lengths::Clock { zone, length } => {
+                let left = *length - into(start, zone, *length);
+                let full = start.checked_add(left).map_err(|_| PeriodError::OutOfRange)?;
+                let cuts = zone.following(start).map(|change| change.timestamp());
+                let mut until_full = cuts.take_while(|cut| *cut < full);
+                Ok(until_full.find(|cut| is_cut(*cut, zone, *length)).unwrap_or(full))
             }
         }
     }
@@ -78,6 +78,25 @@ impl Buckets {
         }
         Ok(starts)
     }
+}
+
+/// How long ago the local clock showed a full length, had it not been changed since.
+fn into(at: Timestamp, zone: &TimeZone, length: SignedDuration) -> SignedDuration {
+    let since_midnight = zone.to_datetime(at).time().duration_since(jiff::civil::Time::midnight());
+    let nanos = since_midnight.as_nanos() % length.as_nanos();
+    SignedDuration::from_nanos(i64::try_from(nanos).expect("less than an hour"))
+}
+
+/// Whether full lengths are at other instants after this change of the clock than before it. A change of names alone, and one by
+/// whole lengths, leave them where they were.
+fn is_cut(change: Timestamp, zone: &TimeZone, length: SignedDuration) -> bool {
+    let offset = |at| i64::from(zone.to_offset(at).seconds());
+    let moved = offset(change) - offset(change - SignedDuration::from_nanos(1));
+    moved % length.as_secs() != 0
+}
+
+fn after(at: Timestamp) -> Result<Timestamp, PeriodError> {
+    at.checked_add(SignedDuration::from_nanos(1)).map_err(|_| PeriodError::OutOfRange)
 }
 
 /// Minutes after local midnight.
@@ -128,15 +147,79 @@ mod tests {
     }
 
     #[test]
-    fn a_half_hour_change_leaves_no_instant_without_a_bucket() {
-        let buckets = Buckets::new(BucketSize::Hour, "Australia/Lord_Howe").expect("a zone");
-        let period = Period { start: at("2026-04-03T13:00:00Z"), end: at("2026-04-05T13:30:00Z") };
-        let starts = buckets.within(period).expect("in range");
-        assert!(starts.windows(2).all(|pair| pair[0] < pair[1]));
-        for minute in 0..(48 * 60) {
-            let at = period.start + SignedDuration::from_mins(minute);
-            let start = buckets.start_of(at).expect("in range");
-            assert!(start <= at && at.duration_since(start) < SignedDuration::from_mins(60), "{at}");
+    fn an_hour_that_a_half_hour_change_cuts_is_shorter() {
+        for (zone, from, expected) in [
+            // 02:00 becomes 01:30.
+            (
+                "Australia/Lord_Howe",
+                "2026-04-04T14:00:00Z",
+                ["2026-04-04T14:00:00Z", "2026-04-04T15:00:00Z", "2026-04-04T15:30:00Z"],
+            ),
+            // 02:00 becomes 02:30.
+            (
+                "Australia/Lord_Howe",
+                "2026-10-03T14:30:00Z",
+                ["2026-10-03T14:30:00Z", "2026-10-03T15:30:00Z", "2026-10-03T16:00:00Z"],
+            ),
+            // Midnight becomes 23:30.
+            (
+                "Asia/Pyongyang",
+                "2015-08-14T14:00:00Z",
+                ["2015-08-14T14:00:00Z", "2015-08-14T15:00:00Z", "2015-08-14T15:30:00Z"],
+            ),
+        ] {
+            let buckets = Buckets::new(BucketSize::Hour, zone).expect("a zone");
+            let mut start = buckets.start_of(at(from)).expect("in range");
+            for expected in expected {
+                assert_eq!(start, at(expected), "{zone}");
+                start = buckets.end_of(start).expect("in range");
+            }
+        }
+    }
+
+    const SIZES: [BucketSize; 5] =
+        [BucketSize::Minute, BucketSize::Hour, BucketSize::Day, BucketSize::Week, BucketSize::Month];
+
+    /// The buckets around an instant: it lies in its own, and the next one begins where it ends.
+    fn tiles_around(size: BucketSize, zone: &str, time: Timestamp) {
+        let buckets = Buckets::new(size, zone).expect("a zone");
+        let start = buckets.start_of(time).expect("in range");
+        let end = buckets.end_of(start).expect("in range");
+        let shown = format!("{size:?} {zone} {time}: {start} to {end}");
+        assert!(start <= time && time < end, "{shown}");
+        assert_eq!(buckets.start_of(start).expect("in range"), start, "{shown}");
+        let before_end = end - SignedDuration::from_micros(1);
+        assert_eq!(buckets.start_of(before_end).expect("in range"), start, "{shown}");
+        assert_eq!(buckets.start_of(end).expect("in range"), end, "{shown}");
+    }
+
+    #[test]
+    fn buckets_tile_around_every_clock_change_of_every_zone() {
+        for zone in jiff::tz::TimeZoneDatabase::bundled().available() {
+            let changes = crate::period::zone(zone.as_str()).expect("a zone");
+            let from: Timestamp = at("2004-01-01T00:00:00Z");
+            for change in
+                changes.following(from).take_while(|change| change.timestamp() < at("2029-01-01T00:00:00Z"))
+            {
+                for minutes in [-31, -1, 0, 15, 31] {
+                    let time = change.timestamp() + SignedDuration::from_mins(minutes);
+                    for size in [BucketSize::Hour, BucketSize::Day] {
+                        tiles_around(size, zone.as_str(), time);
+                    }
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_instant_lies_in_its_bucket(zone in 0usize..600, micros in 0i64..4_000_000_000_000_000) {
+            let all = jiff::tz::TimeZoneDatabase::bundled();
+            let zone = all.available().nth(zone % all.available().count()).expect("a zone").to_string();
+            let time = Timestamp::from_microsecond(micros).expect("a time");
+            for size in SIZES {
+                tiles_around(size, &zone, time);
+            }
         }
     }
 }

@@ -184,28 +184,28 @@ fn by_group<'a>(
     groups
 }
 
-/// Each bucket by itself, cut at the spans. Those without events count where a level stands in them.
+/// Each bucket by itself: what the meter says of the time in it that the spans cover, one span or several. Those without events
+/// count where a level stands in them.
 fn in_buckets(
     meter: &MeterSpec,
     spans: &[Period],
     buckets: &Buckets,
     contributions: &[&Contribution],
 ) -> Result<Vec<(Timestamp, Quantity)>, MeasureError> {
-    let mut quantities = Vec::new();
+    let mut starts: BTreeSet<Timestamp> = BTreeSet::new();
     for span in spans {
-        let starts: BTreeSet<Timestamp> = match meter.reset {
-            ResetPolicy::Never => buckets.within(*span)?.into_iter().collect(),
-            ResetPolicy::EachPeriod => starts_of_events(*span, buckets, contributions)?,
-        };
-        for start in starts {
-            let end = buckets.end_of(start)?;
-            let window = Period { start: start.max(span.start), end: end.min(span.end) };
-            let level = level_at(meter, window.start, contributions)?;
-            let within = partial(meter, contributions, |time_us| contains(window, time_us))?;
-            let quantity = within.finish_from(level, meter, window)?;
-            if !quantity.is_zero() {
-                quantities.push((start, quantity));
-            }
+        match meter.reset {
+            ResetPolicy::Never => starts.extend(buckets.within(*span)?),
+            ResetPolicy::EachPeriod => starts.extend(starts_of_events(*span, buckets, contributions)?),
+        }
+    }
+    let mut quantities = Vec::new();
+    for start in starts {
+        let bucket = Period { start, end: buckets.end_of(start)? };
+        let covered: Vec<Period> = spans.iter().filter_map(|span| span.within(&bucket)).collect();
+        let quantity = total(meter, &covered, None, contributions)?;
+        if !quantity.is_zero() {
+            quantities.push((start, quantity));
         }
     }
     Ok(quantities)

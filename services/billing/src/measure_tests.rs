@@ -160,6 +160,40 @@ fn a_level_in_a_part_of_a_period_counts_for_that_part_of_it() {
     assert_eq!(of(&last_day, &days, &before), "0 events: 04-30T00=90");
 }
 
+#[test]
+fn a_bucket_that_a_pause_cuts_is_one_bucket() {
+    let spans = [
+        period("2026-03-01T00:00:00Z", "2026-03-10T00:00:00Z"),
+        period("2026-03-20T00:00:00Z", "2026-04-01T00:00:00Z"),
+    ];
+    let events = [
+        ("2026-03-05T00:00:00Z", "5", "eu"),
+        ("2026-03-15T00:00:00Z", "100", "eu"),
+        ("2026-03-25T00:00:00Z", "7", "eu"),
+        ("2026-03-25T00:00:01Z", "5", "eu"),
+    ];
+    let month = UsageShape::Buckets { size: BucketSize::Month, group_by: Vec::new() };
+    for (aggregation, expected) in [
+        ("Max", "7"),
+        ("Min", "5"),
+        ("Sum", "17"),
+        ("UniqueCount", "2"),
+        ("Average", "5.666666666666666667"),
+        ("Latest", "5"),
+    ] {
+        let meter = meter(&format!("aggregation: {aggregation}, valueProperty: v"));
+        assert_eq!(
+            check(&meter, &month, &spans, &events),
+            format!("3 events: 03-01T00={expected}"),
+            "{aggregation}"
+        );
+    }
+    // A level is what it is in the total of the same time.
+    let seats = meter("aggregation: Sum, valueProperty: v, reset: Never");
+    assert_eq!(check(&seats, &month, &spans, &events), "3 events: 03-01T00=17");
+    assert_eq!(check(&seats, &UsageShape::Total, &spans, &events), "3 events: 17");
+}
+
 proptest! {
     #[test]
     fn parts_of_a_period_measure_what_all_of_it_does(
@@ -197,6 +231,36 @@ proptest! {
             usd.round(exact, crate::money::RoundingPoint::InvoiceLine).expect("fits")
         };
         prop_assert_eq!(cost(whole), cost(parts));
+    }
+
+    #[test]
+    fn a_bucket_of_all_of_the_time_is_the_total(
+        events in prop::collection::vec((0i64..2_678_400, 0u32..1000), 0..30),
+        pause in 0i64..2_678_400, resumed in 0i64..2_678_400,
+    ) {
+        let at = |second: i64| march().start + jiff::SignedDuration::from_secs(second);
+        let (pause, resumed) = (pause.min(resumed), pause.max(resumed));
+        let spans = [Period { start: march().start, end: at(pause) }, Period { start: at(resumed), end: march().end }];
+        let spans: Vec<Period> = spans.into_iter().filter(|span| span.start < span.end).collect();
+        let events: Vec<Contribution> = events.iter().enumerate().map(|(index, (second, value))| Contribution {
+            quantity: Quantity::from_integer(i64::from(*value)),
+            unique_value: Some(value.to_string()),
+            group: std::collections::BTreeMap::new(),
+            time_us: at(*second).as_microsecond(),
+            source: String::new(),
+            id: index.to_string(),
+        }).collect();
+        let events: Vec<&Contribution> = events.iter().collect();
+        for rest in ["Count", "Sum", "Max", "Min", "Average", "Latest", "UniqueCount", "WeightedSum", "Percentile"] {
+            let rest = match rest {
+                "Count" => "aggregation: Count".to_owned(),
+                "Percentile" => "aggregation: Percentile, valueProperty: v, percentile: '95'".to_owned(),
+                other => format!("aggregation: {other}, valueProperty: v"),
+            };
+            let of = |shape: UsageShape| measure(&meter(&rest), &shape, &spans, None, "UTC", &events).expect("measures").usage.total().expect("fits");
+            let month = UsageShape::Buckets { size: BucketSize::Month, group_by: Vec::new() };
+            prop_assert_eq!(of(month), of(UsageShape::Total), "{}", rest);
+        }
     }
 
     #[test]

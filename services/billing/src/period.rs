@@ -35,6 +35,12 @@ impl Period {
         self.start <= at && at < self.end
     }
 
+    /// The part of it that lies in another; none where they have no instant in common.
+    pub fn within(&self, other: &Self) -> Option<Self> {
+        let common = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (common.start < common.end).then_some(common)
+    }
+
     /// How long it is, in microseconds, the unit of all times here; a period that ends before it starts has none.
     pub fn micros(&self) -> u64 {
         u64::try_from(self.end.as_microsecond().saturating_sub(self.start.as_microsecond())).unwrap_or(0)

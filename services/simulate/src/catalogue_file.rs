@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use meridian_billing::{
-    catalogue::{MeterSpec, PlanSpec, SpecError, check_meter_fit},
+    catalogue::{MeterSpec, PlanSpec, SpecError, SpecErrorCode, check_meter_fit},
     ids::{MeterName, PlanName},
     subscription::{SubscriptionSpec, overridden, unknown_override},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{SimulateError, references::check_prices};
+use crate::{
+    SimulateError,
+    references::{check_prices, check_seats},
+};
 
 const GROUP: &str = "billing.meridian.dev/";
 
@@ -50,8 +53,14 @@ impl Catalogue {
     pub fn read(documents: Vec<Value>) -> Result<Self, SimulateError> {
         let (mut plans, mut meters, mut subscriptions) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (index, value) in documents.into_iter().enumerate().filter(|(_, value)| !value.is_null()) {
-            let document: Document = serde_json::from_value(value)
-                .map_err(|error| SimulateError::new(format!("document {}", index + 1), error))?;
+            let document: Document = serde_path_to_error::deserialize(&value).map_err(|error| {
+                let place = format!("document {}", index + 1);
+                let field = match error.path().to_string().as_str() {
+                    "." => place,
+                    path => format!("{place}: {path}"),
+                };
+                SimulateError::new(field, error.into_inner())
+            })?;
             let Document { api_version, kind, metadata: Metadata { name }, spec } = document;
             let place = format!("{kind} {name}");
             if !api_version.starts_with(GROUP) {
@@ -91,8 +100,9 @@ impl Catalogue {
         if document.get("kind").is_some() {
             return Self::read(vec![document]);
         }
-        let plan_spec = PlanSpec::from_json(&document)
-            .map_err(|SpecError { field, detail, .. }| SimulateError::new(field, detail))?;
+        let plan_spec = PlanSpec::from_json(&document).map_err(|SpecError { field, detail, .. }| {
+            SimulateError::new(if field.is_empty() { "spec".to_owned() } else { field }, detail)
+        })?;
         let plan = PlanName::new("plan").map_err(|error| SimulateError::new("", error.problem))?;
         let plans = BTreeMap::from([(plan.clone(), plan_spec)]);
         Ok(Self { plan, plans, meters: BTreeMap::new(), subscription: None })
@@ -129,6 +139,7 @@ impl Catalogue {
         let plan = known
             .ok_or_else(|| SimulateError::new(field, format!("there is no Plan {wanted:?} in the file")))?;
         for (name, spec) in &plans {
+            check_meters_are_there(spec, &meters).map_err(|error| below(&format!("Plan {name}"), &error))?;
             check_meter_fit(spec, |meter| named(&meters, meter))
                 .map_err(|error| below(&format!("Plan {name}"), &error))?;
         }
@@ -139,11 +150,17 @@ impl Catalogue {
             }
             for (name, plan) in &mut plans {
                 *plan = overridden(plan, &spec.overrides).map_err(|error| below(place, &error))?;
-                // An override may bring another model, and with it another question to the meter.
-                check_meter_fit(plan, |meter| named(&meters, meter)).map_err(|error| {
-                    SimulateError::new(format!("{place}: spec.overrides"), format!("Plan {name}: {error}"))
-                })?;
+                // An override may bring another meter, or another model, and with it another question to the meter.
+                check_meters_are_there(plan, &meters)
+                    .and_then(|()| check_meter_fit(plan, |meter| named(&meters, meter)))
+                    .map_err(|error| {
+                        SimulateError::new(
+                            format!("{place}: spec.overrides"),
+                            format!("Plan {name}: {error}"),
+                        )
+                    })?;
             }
+            check_seats(place, spec, &plans)?;
         }
         Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
     }
@@ -151,6 +168,20 @@ impl Catalogue {
 
 fn named<'a>(meters: &'a BTreeMap<MeterName, MeterSpec>, name: &str) -> Option<&'a MeterSpec> {
     meters.get(&MeterName::new(name).ok()?)
+}
+
+/// A misspelt meter would count nothing, and bill nothing. A file without any Meter says what is counted in quantities.
+fn check_meters_are_there(plan: &PlanSpec, meters: &BTreeMap<MeterName, MeterSpec>) -> Result<(), SpecError> {
+    for (index, price) in plan.prices.iter().enumerate().filter(|_| !meters.is_empty()) {
+        let Some(meter) = price.meter_ref.as_ref().map(|meter| meter.name.as_str()) else { continue };
+        if named(meters, meter).is_none() {
+            let known = meters.keys().map(MeterName::as_str).collect::<Vec<_>>().join(", ");
+            let detail = format!("there is no Meter {meter:?} in the file; there are {known}");
+            let field = format!("prices[{index}].meterRef.name");
+            return Err(SpecError::new(field, SpecErrorCode::Missing, detail));
+        }
+    }
+    Ok(())
 }
 
 fn below(place: &str, error: &SpecError) -> SimulateError {

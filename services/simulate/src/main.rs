@@ -87,6 +87,9 @@ fn simulate(arguments: &Simulate) -> anyhow::Result<String> {
             simulation.outside
         );
     }
+    for sentence in &simulation.unbilled {
+        eprintln!("meridian simulate: {sentence}");
+    }
     match arguments.output {
         Output::Json => Ok(format!("{:#}\n", report::to_json(&simulation))),
         Output::Table => Ok(report::to_table(&simulation)),

@@ -13,11 +13,7 @@ use meridian_billing::{
     },
 };
 
-use crate::{
-    SimulateError,
-    catalogue_file::Catalogue,
-    usage_file::{MeterUsage, UsageKind},
-};
+use crate::{SimulateError, catalogue_file::Catalogue, usage_file::MeterUsage};
 
 /// More periods than this are a mistake in a date.
 const PERIODS_MAX: usize = 1000;
@@ -64,12 +60,7 @@ pub fn billed(
     only: Option<Period>,
     now: Timestamp,
 ) -> Result<Vec<BilledPeriod>, SimulateError> {
-    let times = || {
-        usage.iter().flat_map(|usage| match &usage.kind {
-            UsageKind::Quantity(_) => Vec::new(),
-            UsageKind::Contributions(all) => all.iter().filter_map(|(time, _)| *time).collect(),
-        })
-    };
+    let times = || usage.iter().flat_map(|usage| usage.kind.contributions()).filter_map(|(time, _)| *time);
     if let Some(subscription) = &catalogue.subscription {
         let asked = only.map(|period| period.end).or_else(|| times().max()?.checked_add(MICROSECOND).ok());
         return of_subscription(catalogue, subscription, asked, only);
@@ -110,7 +101,25 @@ fn of_subscription(
     let told = if only.is_some() { None } else { subscription.end.or(last_change) };
     let until = [asked, told].into_iter().flatten().max().unwrap_or(first).max(first);
     let periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
-    periods.into_iter().map(|period| with_terms(catalogue, period, only)).collect()
+    let billed: Vec<BilledPeriod> =
+        periods.into_iter().map(|period| with_terms(catalogue, period, only)).collect::<Result<_, _>>()?;
+    if let (Some(only), true) = (only, billed.iter().all(|billed| !billed.shown)) {
+        return Err(none_within(only, &billed));
+    }
+    Ok(billed)
+}
+
+/// Of a part of a period there is no invoice.
+fn none_within(only: Period, billed: &[BilledPeriod]) -> SimulateError {
+    let shown = |period: Period| format!("{}/{}", period.start, period.end);
+    let touched = billed.iter().map(|billed| billed.period).filter(|period| period.within(&only).is_some());
+    let problem = match touched.map(shown).collect::<Vec<_>>().as_slice() {
+        [] => "the Subscription has no period then".to_owned(),
+        periods => {
+            format!("no whole period of the Subscription lies within it; there is {}", periods.join(", "))
+        }
+    };
+    SimulateError::new("--period", problem)
 }
 
 fn with_terms(

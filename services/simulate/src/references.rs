@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meridian_billing::{
     catalogue::PlanSpec,
     ids::{PlanName, PriceName},
-    subscription::SubscriptionSpec,
+    subscription::{QuantitySpec, SubscriptionSpec},
 };
 
 use crate::SimulateError;
@@ -24,15 +24,7 @@ pub fn check_prices(
         let problem = format!("no plan in the file has a price {name:?}");
         Err(SimulateError::new(format!("{place}: spec.{field}"), problem))
     };
-    let changed = subscription.changes.iter().enumerate().flat_map(|(index, change)| {
-        let quantities = change.quantities.as_deref().unwrap_or_default();
-        quantities
-            .iter()
-            .enumerate()
-            .map(move |(at, seats)| (format!("changes[{index}].quantities[{at}]"), seats))
-    });
-    let first = subscription.quantities.iter().enumerate();
-    for (field, seats) in first.map(|(index, seats)| (format!("quantities[{index}]"), seats)).chain(changed) {
+    for (field, seats) in seats(subscription) {
         if !known.contains(seats.price.as_str()) {
             return unknown(format!("{field}.price"), &seats.price);
         }
@@ -46,6 +38,37 @@ pub fn check_prices(
         }
     }
     Ok(())
+}
+
+/// Seats multiply a flat amount; of a price that counts usage they would say nothing. `plans` are as overrides leave them.
+pub fn check_seats(
+    place: &str,
+    subscription: &SubscriptionSpec,
+    plans: &BTreeMap<PlanName, PlanSpec>,
+) -> Result<(), SimulateError> {
+    let prices = || plans.values().flat_map(|plan| &plan.prices);
+    for (field, seats) in seats(subscription) {
+        if !prices().any(|price| price.name == seats.price && price.flat.is_some()) {
+            let problem =
+                format!("price {:?} counts usage: only a flat amount is taken several times", seats.price);
+            return Err(SimulateError::new(format!("{place}: spec.{field}.price"), problem));
+        }
+    }
+    Ok(())
+}
+
+/// Every quantity, with its field.
+fn seats(subscription: &SubscriptionSpec) -> Vec<(String, &QuantitySpec)> {
+    let changes = subscription.changes.iter().enumerate();
+    let changed = changes.map(|(index, change)| {
+        (format!("changes[{index}]."), change.quantities.as_deref().unwrap_or_default())
+    });
+    std::iter::once((String::new(), subscription.quantities.as_slice()))
+        .chain(changed)
+        .flat_map(|(of, list)| {
+            list.iter().enumerate().map(move |(at, seats)| (format!("{of}quantities[{at}]"), seats))
+        })
+        .collect()
 }
 
 /// Every list of prices, with its field.

@@ -19,7 +19,7 @@ use crate::run::{Simulated, Simulation};
 /// period. All decimals are strings: amounts of money with the currency's digits, everything else with the digits that it has.
 /// `debts` stands beside the balances where usage was carried.
 pub fn to_json(simulation: &Simulation) -> Value {
-    let Simulation { invoices, balances, debts, outside: _ } = simulation;
+    let Simulation { invoices, balances, debts, outside: _, unbilled: _ } = simulation;
     let currency = invoices.first().map(|made| made.invoice.currency);
     let money =
         |amount: Amount| currency.map_or_else(|| amount.to_string(), |currency| currency.format(amount));
@@ -108,7 +108,7 @@ fn camel(name: &str) -> String {
 
 /// One table an invoice: its lines, the sums that are not zero, the total. Then what is left of each grant.
 pub fn to_table(simulation: &Simulation) -> String {
-    let Simulation { invoices, balances, debts, outside: _ } = simulation;
+    let Simulation { invoices, balances, debts, outside: _, unbilled: _ } = simulation;
     let mut text = String::new();
     for made in invoices {
         let Simulated { period, kind, invoice } = made;

@@ -20,7 +20,7 @@ use meridian_billing::{
 use crate::{
     SimulateError,
     catalogue_file::Catalogue,
-    charged_usage::Known,
+    charged_usage::{Known, charges},
     periods::BilledPeriod,
     usage_file::{MeterUsage, UsageKind},
 };
@@ -33,6 +33,8 @@ pub struct Simulation {
     pub debts: Vec<Debt>,
     /// Contributions whose time lies in none of the periods.
     pub outside: usize,
+    /// What no price bills, though it is of the periods: a sentence for each entry of the usage.
+    pub unbilled: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +51,10 @@ pub fn simulate(
     periods: &[BilledPeriod],
 ) -> Result<Simulation, SimulateError> {
     check_meters(catalogue, usage)?;
-    let only_period = match periods {
-        [one] => Some(one.period.start),
-        _ => None,
+    let mut shown = periods.iter().filter(|billed| billed.shown);
+    let only_period = match (shown.next(), shown.next()) {
+        (Some(one), None) => Some(one.period),
+        (None | Some(_), _) => None,
     };
     let known = Known::new(catalogue, usage, only_period);
     let mut course = Course::new(catalogue, periods)?;
@@ -66,7 +69,8 @@ pub fn simulate(
     let end = periods.last().map_or(Timestamp::UNIX_EPOCH, |billed| billed.period.end);
     let balances = course.ledger.balances(end).map_err(|error| in_grants(&error))?;
     let debts = course.ledger.debts(end).map_err(|error| in_grants(&error))?;
-    Ok(Simulation { invoices, balances, debts, outside: outside(catalogue, usage, periods) })
+    let Lost { outside, unbilled } = lost(catalogue, usage, periods, only_period)?;
+    Ok(Simulation { invoices, balances, debts, outside, unbilled })
 }
 
 /// Usage that no price counts is a mistake in a name, not a gift.
@@ -86,21 +90,56 @@ fn check_meters(catalogue: &Catalogue, usage: &[MeterUsage]) -> Result<(), Simul
     Ok(())
 }
 
-/// How much of the usage lies in no period. What comes before the first one is not lost where it makes a level.
-fn outside(catalogue: &Catalogue, usage: &[MeterUsage], periods: &[BilledPeriod]) -> usize {
-    let first = periods.first().map(|billed| billed.period.start);
-    let lost = |usage: &MeterUsage, time: Timestamp| {
-        let never = catalogue.meters.get(&usage.meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
-        let makes_a_level = never && first.is_some_and(|first| time < first);
-        !makes_a_level && !periods.iter().any(|billed| billed.period.contains(time))
-    };
-    let of_meter = |usage: &MeterUsage| match &usage.kind {
-        UsageKind::Quantity(_) => 0,
-        UsageKind::Contributions(all) => {
-            all.iter().filter_map(|(time, _)| *time).filter(|time| lost(usage, *time)).count()
+/// Usage that nobody is billed for.
+struct Lost {
+    outside: usize,
+    unbilled: Vec<String>,
+}
+
+/// What of the usage no price was told: it lies in no period, or in time in which no price counts its meter (before or after the
+/// plan that does, or in a pause). What comes before a price is not lost where it makes a level.
+fn lost(
+    catalogue: &Catalogue,
+    usage: &[MeterUsage],
+    periods: &[BilledPeriod],
+    only_period: Option<Period>,
+) -> Result<Lost, SimulateError> {
+    let mut charged = Vec::new();
+    for billed in periods {
+        charged.extend(charges(billed)?.into_iter().map(|charge| (billed.period, charge)));
+    }
+    let mut lost = Lost { outside: 0, unbilled: Vec::new() };
+    for MeterUsage { meter, place, kind, billed_before: _ } in usage {
+        let counting = || charged.iter().filter(|(_, charge)| charge.meter == *meter);
+        if let UsageKind::Quantity(quantity) = kind {
+            let told = counting().any(|(period, _)| Some(*period) == only_period);
+            if !told && !quantity.is_zero() {
+                let sentence = format!("{place}.quantity is not billed: no price counts meter {meter} then");
+                lost.unbilled.push(sentence);
+            }
         }
-    };
-    usage.iter().map(of_meter).sum()
+        let never = catalogue.meters.get(meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
+        let counts = |time: Timestamp| {
+            let mut spans = counting().flat_map(|(_, charge)| &charge.spans);
+            spans.any(|span| span.contains(time) || (never && time < span.start))
+        };
+        let mut uncounted = 0;
+        for (time, _) in kind.contributions() {
+            let time = time.or(only_period.map(|period| period.start));
+            match time {
+                Some(time) if counts(time) => {}
+                Some(time) if !periods.iter().any(|billed| billed.period.contains(time)) => lost.outside += 1,
+                Some(_) | None => uncounted += 1,
+            }
+        }
+        if uncounted > 0 {
+            let sentence = format!(
+                "{uncounted} events or buckets of {place} are not billed: no price counts meter {meter} then"
+            );
+            lost.unbilled.push(sentence);
+        }
+    }
+    Ok(lost)
 }
 
 /// What goes from period to period.
@@ -140,18 +179,16 @@ impl<'a> Course<'a> {
         let mut progress = Progress::default();
         let mut made = Vec::new();
         for at in self.thresholds(known, index, billed)? {
-            let usage = known.of_period(&billed.segments, Some(at))?;
-            let (_, invoice) =
-                self.invoice(known, index, billed, InvoiceKind::Progressive, usage, &mut progress)?;
+            let usage = known.of_period(billed, Some(at))?;
+            let (_, invoice) = self.invoice(known, index, billed, Some(at), usage, &mut progress)?;
             made.push(Simulated {
                 period: Period { start: billed.period.start, end: at },
                 kind: InvoiceKind::Progressive,
                 invoice,
             });
         }
-        let usage = known.of_period(&billed.segments, None)?;
-        let (input, invoice) =
-            self.invoice(known, index, billed, InvoiceKind::Period, usage, &mut progress)?;
+        let usage = known.of_period(billed, None)?;
+        let (input, invoice) = self.invoice(known, index, billed, None, usage, &mut progress)?;
         self.advance = charged_ahead(&input).map_err(|error| in_plan(&input, &error))?;
         made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
         Ok(made)
@@ -170,14 +207,14 @@ impl<'a> Course<'a> {
         };
         let mut reached = Vec::new();
         let mut before = Amount::ZERO;
-        for at in known.times(&billed.segments)? {
+        for at in known.times(billed)? {
             // What happened at this instant counts: usage before the next microsecond.
             let at = at.checked_add(SignedDuration::from_micros(1)).map_err(|error| in_grants(&error))?;
             if at >= billed.period.end {
                 break;
             }
-            let usage = known.of_period(&billed.segments, Some(at))?;
-            let input = self.input(known, index, billed, InvoiceKind::Progressive, usage)?;
+            let usage = known.of_period(billed, Some(at))?;
+            let input = self.input(known, index, billed, Some(at), usage)?;
             let amount = usage_amount(&input).map_err(|error| in_plan(&input, &error))?;
             let next = next_threshold(&subscription.thresholds, before).map_err(|error| in_grants(&error))?;
             if next.is_some_and(|next| amount >= next) {
@@ -193,11 +230,11 @@ impl<'a> Course<'a> {
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        kind: InvoiceKind,
+        until: Option<Timestamp>,
         usage: Vec<PriceUsage>,
         progress: &mut Progress,
     ) -> Result<(InvoiceInput, ComputedInvoice), SimulateError> {
-        let mut input = self.input(known, index, billed, kind, usage)?;
+        let mut input = self.input(known, index, billed, until, usage)?;
         progress.take_off(&mut input).map_err(|error| in_plan(&input, &error))?;
         self.burn(&mut input, format!("{index}-{}", progress.invoices() + 1))?;
         let invoice = computed(&input)?;
@@ -205,20 +242,22 @@ impl<'a> Course<'a> {
         Ok((input, invoice))
     }
 
+    /// As of the period's last instant, so that a grant which ends with the period pays for its usage; before the period is over,
+    /// as of what the invoice saw.
     fn burn(&mut self, input: &mut InvoiceInput, id: String) -> Result<(), SimulateError> {
         let Some(subscription) = self.subscription.filter(|subscription| !subscription.grants.is_empty())
         else {
             return Ok(());
         };
         let lines = burnable(input).map_err(|error| in_plan(input, &error))?;
+        let at = match input.kind {
+            InvoiceKind::Period => input.period.end.checked_sub(SignedDuration::from_micros(1)),
+            InvoiceKind::Progressive => Ok(input.stored_before),
+        };
         let request = BurnRequest {
             invoice: InvoiceId::new(id).map_err(|error| in_grants(&error))?,
             billed: Billed::InArrears,
-            at: input
-                .period
-                .end
-                .checked_sub(SignedDuration::from_micros(1))
-                .map_err(|error| in_grants(&error))?,
+            at: at.map_err(|error| in_grants(&error))?,
             currency: self.ledger.currency(),
             lines,
             overage: subscription.overage,
@@ -229,16 +268,17 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
+    /// `until`: the instant at which a threshold was reached, for the invoice that it asks for.
     fn input(
         &self,
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        kind: InvoiceKind,
+        until: Option<Timestamp>,
         usage: Vec<PriceUsage>,
     ) -> Result<InvoiceInput, SimulateError> {
         let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
-        Ok(InvoiceInput {
+        let input = InvoiceInput {
             engine_version: ENGINE_VERSION,
             catalogue_version: 1,
             tenant: TenantId::new("simulation").map_err(id)?,
@@ -246,17 +286,18 @@ impl<'a> Course<'a> {
             subscription: SubscriptionId::new("simulation").map_err(id)?,
             time_zone: known.zone().to_owned(),
             period: billed.period,
-            kind,
+            kind: if until.is_some() { InvoiceKind::Progressive } else { InvoiceKind::Period },
             segments: billed.segments.clone(),
             plans_before: billed.plans_before.clone(),
             charged_in_advance: self.advance.clone(),
             capped_before: None,
             next: billed.next.clone(),
-            stored_before: billed.period.end,
+            stored_before: until.unwrap_or(billed.period.end),
             usage,
             late: Vec::new(),
             adjustments: self.adjustments(index),
-        })
+        };
+        input.only_what_counts().map_err(|error| SimulateError::new("Plan", error))
     }
 
     fn adjustments(&self, index: usize) -> Adjustments {

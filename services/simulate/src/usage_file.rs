@@ -31,8 +31,22 @@ pub struct MeterUsage {
 pub enum UsageKind {
     /// What the meter counted in the one period that is simulated.
     Quantity(Quantity),
-    /// What each event or bucket adds, and when. Events that the meter's filters leave out are not here.
-    Contributions(Vec<(Option<Timestamp>, Contribution)>),
+    /// What each event adds, and when. Events that the meter's filters leave out are not here.
+    Events(Contributions),
+    /// What the meter made of some time, its multiplier included.
+    Buckets(Contributions),
+}
+
+pub type Contributions = Vec<(Option<Timestamp>, Contribution)>;
+
+impl UsageKind {
+    /// What it says of single times.
+    pub fn contributions(&self) -> &[(Option<Timestamp>, Contribution)] {
+        match self {
+            Self::Quantity(_) => &[],
+            Self::Events(contributions) | Self::Buckets(contributions) => contributions,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,8 +114,8 @@ fn read_entry(
         (Some(quantity), None, None) => {
             UsageKind::Quantity(number(&format!("{place}.quantity"), quantity.get())?)
         }
-        (None, Some(events), None) => UsageKind::Contributions(count(index, &place, &events, spec()?)?),
-        (None, None, Some(buckets)) => UsageKind::Contributions(sum_up(&place, buckets, spec()?)?),
+        (None, Some(events), None) => UsageKind::Events(count(index, &place, &events, spec()?)?),
+        (None, None, Some(buckets)) => UsageKind::Buckets(sum_up(&place, &meter, buckets, spec()?)?),
         _ => return Err(SimulateError::new(place, "give one of quantity, events and buckets")),
     };
     let billed_before =
@@ -127,8 +141,6 @@ fn number_of_any_sign(field: &str, json: &str) -> Result<Quantity, SimulateError
         .map_err(|error| SimulateError::new(field, format!("{json}: {error}")))?;
     Ok(Quantity(decimal))
 }
-
-type Contributions = Vec<(Option<Timestamp>, Contribution)>;
 
 /// `entry` and the place in its list are the event's identity: of events of one time, the later one in the file is the later.
 fn count(
@@ -177,7 +189,12 @@ fn count(
 }
 
 /// A bucket is what its meter made of the events of some time: it adds to the period by the same law.
-fn sum_up(place: &str, buckets: Vec<Bucket<'_>>, meter: &MeterSpec) -> Result<Contributions, SimulateError> {
+fn sum_up(
+    place: &str,
+    name: &MeterName,
+    buckets: Vec<Bucket<'_>>,
+    meter: &MeterSpec,
+) -> Result<Contributions, SimulateError> {
     let refused = |problem: &str| Err(SimulateError::new(format!("{place}.buckets"), problem));
     match meter.aggregation {
         AggregationKind::Count | AggregationKind::Sum | AggregationKind::Max | AggregationKind::Min => {}
@@ -198,6 +215,17 @@ fn sum_up(place: &str, buckets: Vec<Bucket<'_>>, meter: &MeterSpec) -> Result<Co
     }
     let contribution = |(index, bucket): (usize, Bucket<'_>)| {
         let Bucket { start, value, group } = bucket;
+        if let Some(property) = group.keys().find(|property| !meter.group_by.contains(property)) {
+            let known = match meter.group_by.as_slice() {
+                [] => "nothing".to_owned(),
+                properties => properties.join(", "),
+            };
+            let field = format!("{place}.buckets[{index}].group.{property}");
+            return Err(SimulateError::new(
+                field,
+                format!("Meter {name} does not group by it; it groups by {known}"),
+            ));
+        }
         let field = format!("{place}.buckets[{index}].value");
         let quantity = match meter.reset {
             ResetPolicy::EachPeriod => number(&field, value.get())?,

@@ -1,6 +1,7 @@
 //! Each folder of `cases` is a command line with what it reads and what it prints: documentation that is run.
 //!
-//! `command` holds the arguments; `output` what is printed, or `error` what is said when it fails.
+//! `command` holds the arguments; `output` what is printed, and `warning` what is said beside it, or `error` what is said when it
+//! fails.
 //! `UPDATE_EXPECT=1 cargo test -p meridian-simulate` rewrites them; review the diff.
 
 use std::{fs, path::Path, process::Command};
@@ -41,20 +42,23 @@ fn check(case: &Path) -> Result<(), String> {
         .current_dir(case)
         .output()
         .map_err(|error| error.to_string())?;
-    let (name, found) = match output.status.success() {
-        true => ("output", output.stdout),
-        false => ("error", output.stderr),
+    let printed = match output.status.success() {
+        true => [("output", output.stdout), ("warning", output.stderr), ("error", Vec::new())],
+        false => [("output", output.stdout), ("warning", Vec::new()), ("error", output.stderr)],
     };
-    let found = String::from_utf8(found).map_err(|error| error.to_string())?;
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        for old in ["output", "error"] {
-            fs::remove_file(case.join(old)).ok();
+    for (name, found) in printed {
+        let found = String::from_utf8(found).map_err(|error| error.to_string())?;
+        let file = case.join(name);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::remove_file(&file).ok();
+            if !found.is_empty() {
+                fs::write(&file, &found).map_err(|error| error.to_string())?;
+            }
         }
-        fs::write(case.join(name), &found).map_err(|error| error.to_string())?;
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if expected != found {
+            return Err(format!("{}: {name} is\n{found}\nand not\n{expected}", case.display()));
+        }
     }
-    let expected = fs::read_to_string(case.join(name)).unwrap_or_default();
-    if expected == found {
-        return Ok(());
-    }
-    Err(format!("{}: {name} is\n{found}\nand not\n{expected}", case.display()))
+    Ok(())
 }

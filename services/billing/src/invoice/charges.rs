@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::input::{BilledSegment, InvoiceInput, PlanTerms};
+use super::input::{BilledSegment, InvoiceInput, PlanTerms, Terms};
 use crate::{
     catalogue::{NameRef, PriceSpec, SpecError, SpecErrorCode},
     decimal::{Overflow, Quantity},
@@ -77,6 +77,7 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
             SegmentState::Paused => continue,
             SegmentState::Active => {}
         }
+        check_add_ons(terms, period)?;
         for plan in std::iter::once(&terms.plan).chain(&terms.add_ons) {
             for price in &plan.spec.prices {
                 let name = price_name(price)?;
@@ -95,6 +96,17 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
         }
     }
     Ok(charges)
+}
+
+/// Of a plan that is taken twice at once nobody could say which charge is whose.
+fn check_add_ons(terms: &Terms, period: &Period) -> Result<(), SpecError> {
+    let plan = &terms.plan.name;
+    if terms.add_ons.iter().all(|add_on| add_on.name != *plan) {
+        return Ok(());
+    }
+    let detail =
+        format!("plan {plan} is the subscription's plan and an add-on of it at once from {}", period.start);
+    Err(SpecError::new("addOns", SpecErrorCode::Conflicting, detail))
 }
 
 /// Seats of an add-on that was taken several times: both count.

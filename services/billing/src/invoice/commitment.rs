@@ -14,9 +14,19 @@ use crate::{
     catalogue::{BucketSpec, CommitmentSpec, CommitmentWindow, PriceSpec},
     decimal::{Amount, Decimal, Overflow},
     money::{Currency, RoundingPoint},
-    period::zone,
+    period::{Period, zone},
     price::{Priced, TraceStep},
+    subscription::Share,
 };
+
+/// What a price's usage came to in the period.
+pub(super) struct Spent<'a> {
+    pub priced: &'a Priced,
+    /// What is left of that under the price's maximum, where it takes something off.
+    pub at_most: Option<Amount>,
+    /// All that the price costs, minimum and discount included.
+    pub charged: Amount,
+}
 
 /// What one promise was held against.
 struct Window {
@@ -30,20 +40,17 @@ pub(super) fn lines(
     charge: &Charge<'_>,
     commitment: &CommitmentSpec,
     line: &Line,
-    priced: &Priced,
-    charged: Amount,
+    spent: &Spent<'_>,
 ) -> Result<Vec<Line>, LineError> {
     let overflow = |overflow: Overflow| price_error(&charge.name, overflow.into());
     let windows = match (commitment.per, &charge.price.bucket) {
-        (CommitmentWindow::Bucket, Some(bucket)) => {
-            bucket_windows(input, charge, commitment, bucket, priced)?
-        }
+        (CommitmentWindow::Bucket, Some(bucket)) => bucket_windows(input, charge, commitment, bucket, spent)?,
         (CommitmentWindow::Period | CommitmentWindow::Bucket, _) => {
             let promised = charge.share().and_then(|share| share.of(commitment.amount)).map_err(overflow)?;
             let promised = currency.round(promised, RoundingPoint::InvoiceLine).map_err(overflow)?;
             let charged = match (&commitment.time_of_day, &charge.price.bucket) {
-                (Some(_), Some(_)) => in_time_of_day(input, charge, commitment, priced)?,
-                _ => charged,
+                (Some(_), Some(_)) => in_time_of_day(input, charge, commitment, spent)?,
+                _ => spent.charged,
             };
             vec![Window { promised, charged }]
         }
@@ -89,33 +96,43 @@ fn held(
     Ok(lines)
 }
 
-/// One window for each bucket of the time in which the price held, empty ones too.
+/// One window for each bucket of the time in which the price held, empty ones too. Of a bucket that begins or ends at another time
+/// than the price, or that a pause cuts, as much is promised as was there of it.
 fn bucket_windows(
     input: &InvoiceInput,
     charge: &Charge<'_>,
     commitment: &CommitmentSpec,
     bucket: &BucketSpec,
-    priced: &Priced,
+    spent: &Spent<'_>,
 ) -> Result<Vec<Window>, LineError> {
     let unknown = |error: crate::period::PeriodError| LineError::Buckets {
         price: charge.name.clone(),
         problem: error.to_string(),
     };
+    let overflow = |overflow: Overflow| price_error(&charge.name, overflow.into());
     let buckets = Buckets::new(bucket.size, &input.time_zone).map_err(unknown)?;
-    // A pause within a bucket leaves two spans in it, and one promise.
+    let spans = charge.spans();
     let mut starts = BTreeSet::new();
-    for span in charge.spans() {
-        starts.extend(buckets.within(span).map_err(unknown)?);
+    for span in &spans {
+        starts.extend(buckets.within(*span).map_err(unknown)?);
     }
     let mut windows = Vec::new();
-    let mut charged = charged_by_start(charge, priced)?;
+    let mut charged = charged_by_start(charge, spent)?;
     for start in starts {
         let of_window = charged.remove(&start).unwrap_or_default();
         if counts(input, charge, commitment, start)? {
-            windows.push(Window { promised: commitment.amount, charged: of_window });
+            let whole = Period { start, end: buckets.end_of(start).map_err(unknown)? };
+            let promised = covered(whole, &spans).and_then(|share| share.of(commitment.amount));
+            windows.push(Window { promised: promised.map_err(overflow)?, charged: of_window });
         }
     }
     Ok(windows)
+}
+
+/// How much of a bucket's time the spans cover.
+fn covered(bucket: Period, spans: &[Period]) -> Result<Share, Overflow> {
+    let covered = spans.iter().filter_map(|span| span.within(&bucket)).map(|part| part.micros()).sum();
+    Share::new(covered, bucket.micros()).map_err(|_| Overflow)
 }
 
 /// What was charged at the times of day that count.
@@ -123,10 +140,10 @@ fn in_time_of_day(
     input: &InvoiceInput,
     charge: &Charge<'_>,
     commitment: &CommitmentSpec,
-    priced: &Priced,
+    spent: &Spent<'_>,
 ) -> Result<Amount, LineError> {
     let mut sum = Amount::ZERO;
-    for (start, amount) in charged_by_start(charge, priced)? {
+    for (start, amount) in charged_by_start(charge, spent)? {
         if counts(input, charge, commitment, start)? {
             sum = sum.checked_add(amount).map_err(|overflow| price_error(&charge.name, overflow.into()))?;
         }
@@ -134,30 +151,37 @@ fn in_time_of_day(
     Ok(sum)
 }
 
-/// The groups of a bucket together: what is really spent in it, in money and after the price's own discount.
+/// The groups of a bucket together: what is really spent in it, in money, under the price's maximum and after its own discount.
 fn charged_by_start(
     charge: &Charge<'_>,
-    priced: &Priced,
+    spent: &Spent<'_>,
 ) -> Result<BTreeMap<jiff::Timestamp, Amount>, LineError> {
     let overflow = |overflow: Overflow| price_error(&charge.name, overflow.into());
     let mut charged = BTreeMap::new();
-    for step in &priced.trace {
+    for step in &spent.priced.trace {
         if let TraceStep::Bucket { start, amount, .. } = step {
             let sum: &mut Amount = charged.entry(*start).or_default();
-            *sum = sum.checked_add(spent(charge.price, *amount).map_err(overflow)?).map_err(overflow)?;
+            let amount = spent.of(charge.price, *amount).map_err(overflow)?;
+            *sum = sum.checked_add(amount).map_err(overflow)?;
         }
     }
     Ok(charged)
 }
 
-fn spent(price: &PriceSpec, amount: Amount) -> Result<Amount, Overflow> {
-    let money = match &price.pricing_unit {
-        Some(unit) => Amount(amount.0.checked_mul(unit.rate.0)?),
-        None => amount,
-    };
-    match price.discount.as_ref().and_then(|discount| discount.percent) {
-        Some(percent) => money.checked_sub(money.percent(percent)?),
-        None => Ok(money),
+impl Spent<'_> {
+    /// What is spent of an amount of one bucket. A maximum takes the same part off each of them, as a percentage does.
+    fn of(&self, price: &PriceSpec, amount: Amount) -> Result<Amount, Overflow> {
+        let mut money = match &price.pricing_unit {
+            Some(unit) => Amount(amount.0.checked_mul(unit.rate.0)?),
+            None => amount,
+        };
+        if let Some(at_most) = self.at_most {
+            money = Amount(money.0.checked_mul_div(at_most.0, self.priced.amount.0)?);
+        }
+        match price.discount.as_ref().and_then(|discount| discount.percent) {
+            Some(percent) => money.checked_sub(money.percent(percent)?),
+            None => Ok(money),
+        }
     }
 }
 

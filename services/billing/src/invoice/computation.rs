@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComputedInvoice, InvoiceError, InvoiceInput, compute};
+use super::{ComputedInvoice, InvoiceError, InvoiceInput, LineError, compute};
 
 /// An invoice with its input, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub enum RecomputeError {
 
 impl Computation {
     pub fn of(input: InvoiceInput) -> Result<Self, InvoiceError> {
+        let input = input.only_what_counts().map_err(LineError::from)?;
         let invoice = compute(&input)?;
         Ok(Self { input, invoice })
     }

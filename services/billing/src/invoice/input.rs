@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Adjustments, CouponShare, DiscountedUsage, LateUsage};
 use crate::{
-    catalogue::PlanSpec,
+    catalogue::{PlanSpec, SpecError},
     decimal::{Amount, Quantity},
     ids::{CustomerKey, PlanName, PriceName, SubscriptionId, TenantId},
     period::Period,
@@ -44,7 +44,8 @@ pub struct InvoiceInput {
     pub next: Option<NextTerms>,
     /// The cutoff: only events stored before this instant are counted.
     pub stored_before: Timestamp,
-    /// One entry for each of [`super::metered`], in its order, zero usage included.
+    /// One entry for each of [`super::metered`], in its order, zero usage included. At a threshold those that begin to hold after
+    /// the cutoff may be left out.
     pub usage: Vec<PriceUsage>,
     /// What became known of earlier periods after their invoices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,13 +54,36 @@ pub struct InvoiceInput {
     pub adjustments: Adjustments,
 }
 
+impl InvoiceInput {
+    /// Whether a price that begins to hold at this instant is on the invoice: at a threshold, what begins at the cutoff or later is
+    /// not, though usage may be told of it already (a level that goes on, an event that is ahead of its time).
+    pub(super) fn counts_from(&self, start: Timestamp) -> bool {
+        match self.kind {
+            InvoiceKind::Period => true,
+            InvoiceKind::Progressive => start < self.stored_before,
+        }
+    }
+
+    /// Without what the prices that are not on the invoice were told, so that a later invoice does not take it for billed.
+    pub fn only_what_counts(mut self) -> Result<Self, SpecError> {
+        // Prices stand in the order in which they begin to hold.
+        let begins =
+            |metered: &super::Metered| metered.spans.first().map_or(self.period.start, |span| span.start);
+        let counted = super::metered(&self.segments)?;
+        let counted = counted.iter().filter(|metered| self.counts_from(begins(metered))).count();
+        self.usage.truncate(counted);
+        Ok(self)
+    }
+}
+
 /// What an invoice is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceKind {
     /// The whole period, when it is over: all lines.
     Period,
-    /// Usage up to now, because a threshold was reached: usage lines only. The invoice of the period charges the rest.
+    /// Usage up to now, because a threshold was reached: usage lines only, of the prices that hold by then. The invoice of the period
+    /// charges the rest.
     Progressive,
 }
 

@@ -205,7 +205,7 @@ fn check_segments(input: &InvoiceInput) -> Result<(), InvoiceError> {
 fn price_lines(input: &InvoiceInput) -> Result<PriceLines, LineError> {
     let currency = line::currency_of(input)?;
     let charges = charges::charges(&input.segments)?;
-    let mut usage = input.usage.iter();
+    let mut usage = input.usage.iter().peekable();
     let mut lines = Vec::new();
     let mut paid: Vec<Paid> = input.charged_in_advance.iter().map(Paid::in_advance).collect();
     for (index, charge) in charges.iter().enumerate() {
@@ -222,8 +222,10 @@ fn price_lines(input: &InvoiceInput) -> Result<PriceLines, LineError> {
             | PriceModel::GraduatedPercentage(_)
             | PriceModel::Dynamic(_)
             | PriceModel::Matrix(_) => {
-                let given =
-                    usage.next().filter(|given| given.plan == *charge.plan && given.price == charge.name);
+                let given = usage.next_if(|given| given.plan == *charge.plan && given.price == charge.name);
+                if !input.counts_from(charge.hull().start) {
+                    continue;
+                }
                 let given = given.ok_or_else(|| LineError::MissingUsage {
                     plan: charge.plan.clone(),
                     price: charge.name.clone(),

@@ -1,5 +1,7 @@
 //! Invoices as a table: plan in YAML and usage in strings, lines and totals out as strings.
 
+mod bucket_promises;
+mod cutoff;
 mod given_back;
 mod late;
 mod on_the_way;

@@ -68,15 +68,14 @@ pub(super) fn lines(
         trace,
     };
     let mut lines = Vec::new();
-    let maximum = charge.price.maximum.unwrap_or_default();
+    // Of a part of a period it is a part, as the lines of minimums and commitments say too.
+    let maximum = charge.share().and_then(|share| share.of(charge.price.maximum.unwrap_or_default()));
+    let maximum = currency.round(maximum.map_err(overflow)?, RoundingPoint::InvoiceLine).map_err(overflow)?;
     let percent = charge.price.discount.as_ref().and_then(|discount| discount.percent).unwrap_or_default();
     let parts = [
         (
             LineRole::Maximum,
-            format!(
-                "maximum of {}",
-                currency.format(currency.round(maximum, RoundingPoint::InvoiceLine).map_err(overflow)?)
-            ),
+            format!("maximum of {}", currency.format(maximum)),
             &whole.maximum,
             before.as_ref().map(|before| &before.maximum),
         ),
@@ -193,7 +192,10 @@ fn at_the_end(
         }
     }
     if let Some(promised) = &charge.price.commitment {
-        lines.extend(commitment::lines(input, currency, charge, promised, line, &whole.priced, charged)?);
+        let at_most = whole.maximum.as_ref().map(|(beyond, _)| whole.usage.checked_add(*beyond));
+        let at_most = at_most.transpose().map_err(overflow)?;
+        let spent = commitment::Spent { priced: &whole.priced, at_most, charged };
+        lines.extend(commitment::lines(input, currency, charge, promised, line, &spent)?);
     }
     Ok(lines)
 }

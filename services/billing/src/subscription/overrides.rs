@@ -1,4 +1,5 @@
-//! What a subscription has other than its plan: of a price, any of its fields. A model that is given replaces the plan's model.
+//! What a subscription has other than its plan: of a price, any of its fields. A model that is given replaces the plan's model;
+//! when a flat price is billed stays as it is where nothing is said of it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -78,12 +79,17 @@ impl OverrideSpec {
         if self.fields.iter().any(|(name, value)| MODELS.contains(&name.as_str()) && !value.is_null()) {
             fields.retain(|name, _| !MODELS.contains(&name.as_str()));
         }
+        let billed = price.flat.as_ref().and_then(|flat| serde_json::to_value(flat.billed).ok());
         for (name, value) in &self.fields {
             if value.is_null() {
                 fields.remove(name)
             } else {
                 fields.insert(name.clone(), value.clone())
             };
+        }
+        // Another amount of a flat price is no word on when it is billed: in advance stays in advance.
+        if let (Some(Value::Object(flat)), Some(billed)) = (fields.get_mut("flat"), billed) {
+            flat.entry("billed").or_insert(billed);
         }
         let price: PriceSpec = serde_path_to_error::deserialize(&Value::Object(fields)).map_err(|error| {
             let path = error.path().to_string();
@@ -101,6 +107,7 @@ impl OverrideSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Billed;
 
     fn plan() -> PlanSpec {
         serde_saphyr::from_str(
@@ -135,6 +142,27 @@ mod tests {
             check("[{price: calls, discount: {percent: '10'}}]"),
             r#"{"name":"calls","meterRef":{"name":"m"},"included":"100","perUnit":{"amount":"0.01"},"discount":{"percent":"10"}}"#
         );
+    }
+
+    #[test]
+    fn another_amount_is_billed_when_the_plans_amount_is() {
+        let mut plan = plan();
+        let advance = "{name: base, flat: {amount: '10', billed: InAdvance}}";
+        plan.prices[0] = serde_saphyr::from_str(advance).expect("a price in YAML");
+        for (overrides, expected) in [
+            ("[{price: base, flat: {amount: '8'}}]", r#"{"amount":"8","billed":"InAdvance"}"#),
+            ("[{price: base, flat: {amount: '8', billed: OneTime}}]", r#"{"amount":"8","billed":"OneTime"}"#),
+            ("[{price: calls, perUnit: null, meterRef: null, included: null, flat: {amount: '8'}}]", "calls"),
+        ] {
+            let overrides: Vec<OverrideSpec> = serde_saphyr::from_str(overrides).expect("YAML");
+            let plan = overridden(&plan, &overrides).expect("valid");
+            match expected {
+                "calls" => {
+                    assert_eq!(plan.prices[1].flat.as_ref().map(|flat| flat.billed), Some(Billed::InArrears))
+                }
+                flat => assert_eq!(serde_json::to_string(&plan.prices[0].flat).expect("serializes"), flat),
+            }
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn a_promise_per_bucket_is_held_against_money_after_the_discount() {
 }
 
 #[test]
-fn a_pause_within_a_bucket_leaves_one_promise_of_it() {
+fn a_pause_within_a_bucket_leaves_one_promise_for_the_rest_of_it() {
     let prices = "[{name: n, meterRef: {name: m}, bucket: {size: Month}, perUnit: {amount: '1'},
         commitment: {amount: '10', trueUp: true, per: Bucket}}]";
     let terms = terms("starter", plan("USD", prices));
@@ -61,9 +61,10 @@ fn a_pause_within_a_bucket_leaves_one_promise_of_it() {
             state: SegmentState::Paused,
         },
     );
+    // 27 of 31 days are 8.7097.
     assert_eq!(
         check(&of_segments(segments, terms, &[("m", "4")])),
-        ["n usage 4 4.00 2026-03", "n commitment 1 6.00 2026-03", "total 10.00 USD"]
+        ["n usage 4 4.00 2026-03", "n commitment 1 4.71 2026-03", "total 8.71 USD"]
     );
 }
 
@@ -217,4 +218,16 @@ fn a_price_may_have_the_name_of_its_plan() {
     let net = |charged: &Charged| format!("{} {}", charged.price, charged.net);
     let invoice = compute(&input(plan("USD", prices), &[("m", "15")])).expect("an invoice");
     assert_eq!(invoice.charged.iter().map(net).collect::<Vec<_>>(), ["starter 10", "base 30"]);
+}
+
+#[test]
+fn the_line_of_a_maximum_says_what_it_is_of_a_part_of_the_period() {
+    let prices = "[{name: n, meterRef: {name: m}, perUnit: {amount: '1'}, maximum: '3'}]";
+    let first = terms("small", plan("USD", prices));
+    let second = terms("large", plan("USD", "[{name: base, flat: {amount: '31'}}]"));
+    let invoice =
+        compute(&of_segments(halves(first, second.clone()), second, &[("m", "9")])).expect("an invoice");
+    // 15 of 31 days.
+    assert_eq!(invoice.lines[1].description, "n: maximum of 1.45");
+    assert_eq!(invoice.lines[1].amount, "-7.55".parse().expect("a decimal"));
 }
