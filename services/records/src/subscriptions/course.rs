@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use meridian_billing::{
     decimal::Quantity,
     ids::PlanName,
-    invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms},
+    invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms, metered},
     period::Period,
     subscription::{
         AddOn, BillingPeriod, HeldPlan, NextPeriod, Periods, Segment, Terms, overridden, periods,
@@ -160,6 +160,17 @@ impl Course {
         let mut periods = self.periods()?;
         while periods.next_start().is_some_and(|start| last.is_some_and(|last| start <= last)) {
             periods.next().transpose()?;
+        }
+        Ok(())
+    }
+
+    /// What is charged in the period that holds this instant, and in the one after it, can be charged together.
+    pub(super) fn check_charges(&self, at: Timestamp) -> Result<(), SubscriptionError> {
+        let Some(period) = self.containing(at)? else { return Ok(()) };
+        for start in [period.start, period.end] {
+            if let Some(placed) = self.placed(start)? {
+                metered(&self.segments(&placed)?)?;
+            }
         }
         Ok(())
     }

@@ -326,6 +326,10 @@ async fn check_terms(
         .enumerate()
         .map(|(index, taken)| (format!("quantities[{index}].price"), taken));
     course.check()?;
+    let first = course.first()?.map(|first| first.start);
+    for at in first.into_iter().chain(custom.changes.iter().map(|change| change.at)) {
+        course.check_charges(at)?;
+    }
     for (field, taken) in from_the_start.chain(of_changes) {
         if !has_flat(&taken.price) {
             let detail = format!("no plan of the subscription has a flat price {:?}", taken.price);

@@ -355,6 +355,7 @@ async fn terms_of_which_no_invoice_can_be_made_are_refused_with_their_field() {
         ),
         (json!({"overrides": [{"price": "calls", "description": "a\u{0}b"}]}), "overrides[0].description"),
         (json!({"changes": [{"at": "9998-01-01T00:00:00Z", "pause": true}]}), "changes[0].at"),
+        (json!({"addOns": [{"planRef": {"name": "starter"}}]}), "addOns"),
     ] {
         match subscribe(july, terms.clone()).await {
             Err(SubscriptionError::Terms(error)) => assert_eq!(error.field, field, "{terms}"),
