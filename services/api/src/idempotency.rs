@@ -13,6 +13,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use meridian_records::{Claim, TenantRecords};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -37,6 +38,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// Decides the ids of what a POST makes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seed(pub Uuid);
+
+impl Seed {
+    /// When the request was first tried, to the millisecond: what it takes for "now" is the same in every attempt.
+    pub fn first_tried_at(self) -> Timestamp {
+        let at = self.0.get_timestamp().and_then(|at| {
+            let (seconds, nanoseconds) = at.to_unix();
+            Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+        });
+        at.unwrap_or_else(Timestamp::now)
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Seed {
     type Rejection = std::convert::Infallible;

@@ -236,10 +236,11 @@ pub(crate) async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(subscription_id): Path<String>,
+    seed: Seed,
     Body(ChangeSubscription(mut body)): Body<ChangeSubscription>,
 ) -> Result<Json<Subscription>, Problem> {
     let id = shown::subscription_id(&subscription_id)?;
-    body.entry("at").or_insert_with(|| Value::String(shown::now().to_string()));
+    body.entry("at").or_insert_with(|| Value::String(seed.first_tried_at().to_string()));
     let change = ChangeSpec::from_json(&Value::Object(body))
         .map_err(|error| Problem::invalid(error.field, error.detail))?;
     let by = caller.by("POST /v1/subscriptions/{id}/changes");

@@ -79,3 +79,21 @@ async fn an_attempt_that_died_half_way_is_finished_by_the_next_not_doubled() {
     assert_eq!(again["id"], first["id"]);
     assert_eq!(customers(&region, "acme").await, 1);
 }
+
+#[tokio::test]
+async fn a_change_that_takes_effect_now_is_made_once_however_often_it_is_tried() {
+    let region = Region::start().await.with_catalogue(&["acme"]).await;
+    let customer = region.customer("acme", "big").await;
+    let new = json!({"customer_id": customer["id"], "plan": "starter", "starts_at": "2026-07-01T00:00:00Z"});
+    let made = region.post("acme", "/v1/subscriptions", new).await.expect(201);
+    let path = format!("/v1/subscriptions/{}/changes", made["id"].as_str().expect("an id"));
+    let pause = async || {
+        let request = region.rest_request(Method::POST, &path).bearer_auth(key_of("acme"));
+        answer(request.header("Idempotency-Key", "pause").json(&json!({"pause": true}))).await.expect(200)
+    };
+    let first = pause().await;
+    region.forget_answer("pause").await;
+    let again = pause().await;
+    assert_eq!(again, first);
+    assert_eq!(again["terms"]["changes"].as_array().map(Vec::len), Some(1));
+}
