@@ -174,7 +174,12 @@ impl CouponSpec {
         Ok(())
     }
 
-    fn covers(&self, line: &DiscountableLine) -> bool {
+    /// Its fixed amount was given in the period already: it only says still what it is for.
+    fn is_used_up(&self) -> bool {
+        self.amount == Some(Amount::ZERO)
+    }
+
+    pub(crate) fn covers(&self, line: &DiscountableLine) -> bool {
         self.prices
             .as_ref()
             .is_none_or(|prices| line.price.as_ref().is_some_and(|price| prices.contains(price)))
@@ -281,6 +286,13 @@ fn discount(
     currency: Currency,
 ) -> Result<Discount, CouponError> {
     let name = &coupon.name;
+    if coupon.is_used_up() {
+        return Ok(Discount {
+            coupon: name.clone(),
+            amount: Amount::ZERO,
+            shares: vec![Amount::ZERO; lines.len()],
+        });
+    }
     let terms = coupon.terms().map_err(|source| CouponError::Spec { coupon: name.clone(), source })?;
     let covered: Vec<Amount> = lines
         .iter()

@@ -203,7 +203,9 @@ fn in_buckets(
     for start in starts {
         let bucket = Period { start, end: buckets.end_of(start)? };
         let covered: Vec<Period> = spans.iter().filter_map(|span| span.within(&bucket)).collect();
-        let quantity = total(meter, &covered, None, contributions)?;
+        // Of several spans the mean is put together from theirs; one is a whole of its own.
+        let whole = if let [span] = covered.as_slice() { Some(*span) } else { None };
+        let quantity = total(meter, &covered, whole, contributions)?;
         if !quantity.is_zero() {
             quantities.push((start, quantity));
         }

@@ -7,7 +7,7 @@ use meridian_billing::{
     catalogue::{AggregationKind, MeterSpec},
     decimal::{Decimal, Quantity},
     ids::MeterName,
-    invoice::{Metered, PriceUsage, metered},
+    invoice::{Metered, PriceUsage, check_add_ons, metered},
     measure::measure,
     meter::Contribution,
     period::Period,
@@ -261,7 +261,7 @@ impl<'a> Known<'a> {
 
 /// The metered prices of a period, each with the time in which it held.
 pub fn charges(billed: &BilledPeriod) -> Result<Vec<Metered>, SimulateError> {
-    metered(&billed.segments).map_err(|error| {
+    check_add_ons(&billed.segments).and_then(|()| metered(&billed.segments)).map_err(|error| {
         // Plans are valid when they are read; what is wrong with them together is the subscription's.
         SimulateError::new(format!("Subscription: spec.{}", error.field), error.detail)
     })

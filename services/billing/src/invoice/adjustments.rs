@@ -7,7 +7,7 @@
 //! Credits are facts, not computed here: a ledger decides once which grant pays what ([`burnable`] is what it is asked to
 //! pay), and the invoice is computed with its answer, now and whenever it is computed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::{
     allocation::allocate,
     coupon::{self, CouponSpec, Discount, DiscountableLine},
     decimal::{Amount, Overflow, Quantity},
-    ids::{PlanName, PriceName},
+    ids::{CouponName, PlanName, PriceName},
     ledger::{Burn, BurnableLine, Burned},
     money::Currency,
     price::TraceStep,
@@ -158,7 +158,71 @@ impl Discounted {
             });
             discounts.push(together(&back, given)?);
         }
-        Ok(Self { portions, discounts, given, taken_back: all_back })
+        let mut discounted = Self { portions, discounts, given, taken_back: all_back };
+        for coupon in fixed_at_thresholds(lines) {
+            discounted.take_fixed_back(&coupon, input, lines)?;
+        }
+        Ok(discounted)
+    }
+
+    /// A coupon of a fixed amount is given once a period, as far as the period comes to it. Where thresholds charged what is given
+    /// back now, and all that is left of the period does not come to what the coupon gave, it has the difference back.
+    fn take_fixed_back(
+        &mut self,
+        coupon: &CouponName,
+        input: &InvoiceInput,
+        lines: &PriceLines,
+    ) -> Result<(), InvoiceError> {
+        let spec = input.adjustments.coupons.iter().find(|spec| spec.name == *coupon);
+        let mut given = Amount::ZERO;
+        let mut comes_to = Amount::ZERO;
+        let mut weights = vec![Amount::ZERO; self.portions.len()];
+        let at_thresholds = || lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
+        for paid in at_thresholds() {
+            given = given.checked_add(paid.fixed_share(coupon))?;
+            let billed_here =
+                self.portions.iter().any(|portion| portion.paid(std::slice::from_ref(paid)).next().is_some());
+            if !billed_here && !paid.fixed_share(coupon).is_zero() {
+                comes_to = comes_to.checked_add(without(coupon, paid.net, &paid.discounts)?)?;
+            }
+        }
+        for (place, (portion, shares)) in self.portions.iter().zip(&self.discounts).enumerate() {
+            let mut left = without(coupon, portion.net, shares)?;
+            let mut share = Amount::ZERO;
+            for paid in portion.paid(&lines.paid).filter(|paid| matches!(paid.how, How::OnTheWay(_))) {
+                left = left.checked_add(without(coupon, paid.net, &paid.discounts)?)?;
+                share = share.checked_add(paid.fixed_share(coupon))?;
+            }
+            let line = DiscountableLine { price: portion.named(), amount: portion.net };
+            if !share.is_zero() || spec.is_some_and(|spec| spec.covers(&line)) {
+                comes_to = comes_to.checked_add(left.max(Amount::ZERO))?;
+            }
+            weights[place] = share;
+            let here = shares.iter().filter(|share| share.coupon == *coupon).map(|share| share.amount);
+            given = given.checked_add(Amount::checked_sum(here)?)?;
+        }
+        let back = given.checked_sub(comes_to)?;
+        if back <= Amount::ZERO {
+            return Ok(());
+        }
+        if weights.iter().all(|weight| weight.is_zero()) {
+            // What gave the discount is not on this invoice: it is taken back with what is.
+            for (weight, portion) in weights.iter_mut().zip(&self.portions) {
+                *weight = portion.net.negated().max(Amount::ZERO);
+            }
+        }
+        if weights.iter().all(|weight| weight.is_zero()) {
+            // Nothing is given back here.
+            return Ok(());
+        }
+        let share = |amount| CouponShare { coupon: coupon.clone(), amount, fixed: true };
+        self.taken_back = together(&self.taken_back, [share(back)])?;
+        let split = allocate(back, &weights, lines.currency)
+            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        for (discounts, amount) in self.discounts.iter_mut().zip(split) {
+            *discounts = together(discounts, [share(amount.negated())])?;
+        }
+        Ok(())
     }
 
     /// By price, in the order of the lines, with the place of each portion's price.
@@ -187,6 +251,19 @@ impl Discounted {
         }
         Ok((charged, places))
     }
+}
+
+/// The coupons of a fixed amount that took something off what thresholds charged.
+fn fixed_at_thresholds(lines: &PriceLines) -> BTreeSet<CouponName> {
+    let paid = lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
+    let shares = paid.flat_map(|paid| &paid.discounts).filter(|share| share.fixed);
+    shares.map(|share| share.coupon.clone()).collect()
+}
+
+/// What other coupons leave of an amount.
+fn without(coupon: &CouponName, net: Amount, shares: &[CouponShare]) -> Result<Amount, Overflow> {
+    let others = shares.iter().filter(|share| share.coupon != *coupon).map(|share| share.amount);
+    net.checked_sub(Amount::checked_sum(others)?)
 }
 
 /// What coupons have back of what the portion gives back; positive.

@@ -77,7 +77,6 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
             SegmentState::Paused => continue,
             SegmentState::Active => {}
         }
-        check_add_ons(terms, period)?;
         for plan in std::iter::once(&terms.plan).chain(&terms.add_ons) {
             for price in &plan.spec.prices {
                 let name = price_name(price)?;
@@ -98,12 +97,16 @@ pub(super) fn charges(segments: &[BilledSegment]) -> Result<Vec<Charge<'_>>, Spe
     Ok(charges)
 }
 
-/// Of a plan that is taken twice at once nobody could say which charge is whose.
-fn check_add_ons(terms: &Terms, period: &Period) -> Result<(), SpecError> {
-    let plan = &terms.plan.name;
-    if terms.add_ons.iter().all(|add_on| add_on.name != *plan) {
+/// Of a plan that is taken twice at once nobody could say which charge is whose. For who makes terms: what was billed by such is
+/// computed again as it was.
+pub fn check_add_ons(segments: &[BilledSegment]) -> Result<(), SpecError> {
+    let taken_twice = |terms: &Terms| terms.add_ons.iter().any(|add_on| add_on.name == terms.plan.name);
+    let Some(BilledSegment { period, terms, .. }) =
+        segments.iter().find(|segment| taken_twice(&segment.terms))
+    else {
         return Ok(());
-    }
+    };
+    let plan = &terms.plan.name;
     let detail =
         format!("plan {plan} is the subscription's plan and an add-on of it at once from {}", period.start);
     Err(SpecError::new("addOns", SpecErrorCode::Conflicting, detail))

@@ -32,7 +32,7 @@ mod tests;
 mod usage;
 
 pub use adjustments::{Adjustments, Charged, burnable};
-pub use charges::{Metered, metered};
+pub use charges::{Metered, check_add_ons, metered};
 pub use computation::{Computation, RecomputeError};
 pub use input::{
     AdvanceCharge, BilledSegment, InvoiceInput, InvoiceKind, NextTerms, PlanCap, PlanTerms, PriceUsage, Terms,

@@ -4,8 +4,8 @@
 //! coupons of this invoice are: one that was for the first period alone does not make a refund larger than the payment.
 //!
 //! - Charged in advance: what is given back takes its part of each coupon along.
-//! - Billed at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period, and is taken back only
-//!   as far as the period has nothing left to take it off.
+//! - Billed at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period: it stays as far as the
+//!   period has something left that it may be taken off, of whichever price (see `adjustments::fixed_back`).
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ impl Paid {
         Ok(Self { plan: charge.plan.clone(), price: charge.name.clone(), how, amount, net, discounts })
     }
 
-    /// What coupons have back where so much (positive) of the amount is given back.
+    /// What coupons have back where so much (positive) of the amount is given back, but for fixed ones at thresholds.
     pub fn taken_back(
         &self,
         given_back: Amount,
@@ -103,14 +103,17 @@ impl Paid {
         match self.how {
             How::InAdvance => self.split(self.part(all(None)?, given_back, currency)?, None, currency),
             How::OnTheWay(_) => {
-                let (percent, fixed) = (all(Some(false))?, all(Some(true))?);
-                let back = self.part(percent, given_back, currency)?;
-                let left = self.net.checked_sub(given_back)?.checked_sub(percent)?.checked_add(back)?;
-                let fixed = fixed.checked_sub(left)?.max(Amount::ZERO).min(fixed);
-                let mut shares = self.split(back, Some(false), currency)?;
-                shares.extend(self.split(fixed, Some(true), currency)?);
-                Ok(shares)
+                self.split(self.part(all(Some(false))?, given_back, currency)?, Some(false), currency)
             }
+        }
+    }
+
+    /// What a fixed coupon took off it at thresholds.
+    pub fn fixed_share(&self, coupon: &CouponName) -> Amount {
+        let shares = self.discounts.iter().filter(|share| share.fixed && share.coupon == *coupon);
+        match self.how {
+            How::InAdvance => Amount::ZERO,
+            How::OnTheWay(_) => shares.map(|share| share.amount).next().unwrap_or_default(),
         }
     }
 

@@ -57,7 +57,8 @@ impl Progress {
             let capped = self.capped.entry(plan.clone()).or_default();
             *capped = capped.checked_add(line.amount)?;
         }
-        let discounted = discounted_usage(input, &lines)?;
+        // An engine before this one billed prices that began to hold after the cutoff as well.
+        let discounted = discounted_usage(input, &lines)?.into_iter().chain(std::iter::repeat(None));
         self.counted = spans(input)?
             .zip(&input.usage)
             .zip(discounted)
@@ -91,10 +92,9 @@ impl Progress {
         }
         for coupon in &mut input.adjustments.coupons {
             if let (Some(amount), Some(given)) = (&mut coupon.amount, self.given.get(&coupon.name)) {
-                *amount = amount.checked_sub(*given)?;
+                *amount = amount.checked_sub(*given)?.max(Amount::ZERO);
             }
         }
-        input.adjustments.coupons.retain(|coupon| coupon.amount.is_none_or(|amount| amount > Amount::ZERO));
         Ok(())
     }
 

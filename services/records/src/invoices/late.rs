@@ -173,7 +173,7 @@ pub(super) async fn check(
 }
 
 /// The invoices of the periods whose late usage is charged. Who charges late usage of the same period meanwhile, or makes an invoice
-/// void that did, waits here or is seen afterwards.
+/// void that did, waits here or is seen afterwards. Newest first, as who makes one void has locked its own before.
 async fn lock_bases(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
@@ -181,7 +181,7 @@ async fn lock_bases(
 ) -> Result<(), StoreError> {
     let bases: Vec<&str> = input.late.iter().map(|late| late.invoice.as_str()).collect();
     sqlx::query(
-        "SELECT FROM invoices WHERE tenant = $1 AND invoice_id = ANY($2) ORDER BY invoice_id FOR UPDATE",
+        "SELECT FROM invoices WHERE tenant = $1 AND invoice_id = ANY($2) ORDER BY period_start DESC, invoice_id DESC FOR UPDATE",
     )
     .bind(tenant)
     .bind(&bases)

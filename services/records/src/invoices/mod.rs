@@ -209,7 +209,7 @@ pub enum InvoiceError {
     )]
     TermsOutdated,
     #[error(
-        "the invoice of the next period counts what this one charged in advance: make that one void first"
+        "the invoice of the next period counts what this one charged in advance: make that one void first, or give back by a credit note"
     )]
     ChargedAhead,
     #[error("the lines add up to {lines}, the total says {total}")]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use meridian_billing::{
     decimal::Quantity,
     ids::PlanName,
-    invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms, metered},
+    invoice::{BilledSegment, NextTerms, PlanTerms, Terms as BilledTerms, check_add_ons},
     period::Period,
     subscription::{
         AddOn, BillingPeriod, HeldPlan, NextPeriod, Periods, Segment, Terms, overridden, periods,
@@ -164,12 +164,12 @@ impl Course {
         Ok(())
     }
 
-    /// What is charged in the period that holds this instant, and in the one after it, can be charged together.
+    /// The plans of the period that holds this instant, and of the one after it, can be charged together.
     pub(super) fn check_charges(&self, at: Timestamp) -> Result<(), SubscriptionError> {
         let Some(period) = self.containing(at)? else { return Ok(()) };
         for start in [period.start, period.end] {
             if let Some(placed) = self.placed(start)? {
-                metered(&self.segments(&placed)?)?;
+                check_add_ons(&self.segments(&placed)?)?;
             }
         }
         Ok(())

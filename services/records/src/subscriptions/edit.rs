@@ -249,16 +249,8 @@ async fn refuse_billed_time(
     at: Timestamp,
 ) -> Result<(), SubscriptionError> {
     let Some(next) = subscription.next_period else { return Ok(()) };
-    let issued: Option<Instant> = sqlx::query_scalar(
-        "SELECT max(period_end) FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND state <> 'draft'",
-    )
-    .bind(subscription.tenant.as_str())
-    .bind(subscription.id.as_str())
-    .fetch_one(&mut **transaction)
-    .await
-    .doing("finding until when a subscription is billed")?;
-    let until = match issued {
-        Some(until) => until.0.max(next.start),
+    let until = match invoiced_until(transaction, subscription).await? {
+        Some(until) => until.max(next.start),
         None if course.first()?.is_none_or(|first| first.start == next.start) => return Ok(()),
         None => next.start,
     };
@@ -268,16 +260,32 @@ async fn refuse_billed_time(
     Ok(())
 }
 
-/// An end at the very start of the next period leaves no invoice that could give back what was charged in advance for it.
+/// The end of the last period, or part of one, that has an invoice which is no draft.
+pub(crate) async fn invoiced_until(
+    transaction: &mut Transaction<'_, Postgres>,
+    subscription: &Subscription,
+) -> Result<Option<Timestamp>, StoreError> {
+    let until: Option<Instant> = sqlx::query_scalar(
+        "SELECT max(period_end) FROM invoices WHERE tenant = $1 AND subscription_id = $2 AND state <> 'draft'",
+    )
+    .bind(subscription.tenant.as_str())
+    .bind(subscription.id.as_str())
+    .fetch_one(&mut **transaction)
+    .await
+    .doing("finding until when a subscription is billed")?;
+    Ok(until.map(|until| until.0))
+}
+
+/// An end at the very end of a period with an invoice leaves none that could give back what was charged in advance after it.
 async fn refuse_end_of_charged_time(
     transaction: &mut Transaction<'_, Postgres>,
     subscription: &Subscription,
     ends_at: Timestamp,
 ) -> Result<(), SubscriptionError> {
-    let Some(next) = subscription.next_period.filter(|next| next.start == ends_at) else { return Ok(()) };
-    let charged = charged_by_invoice(transaction, subscription, next.start).await?;
+    let Some(next) = subscription.next_period else { return Ok(()) };
+    let charged = charged_by_invoice(transaction, subscription, ends_at).await?;
     if charged.is_some_and(|charged| charged.iter().any(|charge| !charge.amount.is_zero())) {
-        return Err(SubscriptionError::ChargedAhead { at: ends_at, until: next.end });
+        return Err(SubscriptionError::ChargedAhead { at: ends_at, until: next.end.max(ends_at) });
     }
     Ok(())
 }
@@ -326,9 +334,16 @@ async fn check_terms(
         .enumerate()
         .map(|(index, taken)| (format!("quantities[{index}].price"), taken));
     course.check()?;
-    let first = course.first()?.map(|first| first.start);
-    for at in first.into_iter().chain(custom.changes.iter().map(|change| change.at)) {
-        course.check_charges(at)?;
+    // What is billed is as it is.
+    let begins = match subscription.next_period {
+        Some(next) => Some(next.start),
+        None => course.first()?.map(|first| first.start),
+    };
+    if let Some(begins) = begins {
+        let changes = custom.changes.iter().map(|change| change.at).filter(|at| *at > begins);
+        for at in std::iter::once(begins).chain(changes) {
+            course.check_charges(at)?;
+        }
     }
     for (field, taken) in from_the_start.chain(of_changes) {
         if !has_flat(&taken.price) {

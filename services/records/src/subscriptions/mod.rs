@@ -28,7 +28,7 @@ pub(crate) use charged::{charged_by_invoice, is_settled};
 pub(crate) use course::Course;
 pub(crate) use due::{Billed, advance, advance_all};
 pub use edit::CancelAt;
-pub(crate) use edit::{cancel, insert, plan_named, raise_terms_version, store};
+pub(crate) use edit::{cancel, insert, invoiced_until, plan_named, raise_terms_version, store};
 pub(crate) use find::{find, has_invoices, kept_by_kubernetes, read, rows};
 pub(crate) use plan_book::read_plan_version;
 pub use proposed::ProposedVersion;

@@ -13,7 +13,7 @@ use meridian_records::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::region::{Region, by, draft, plan_spec, source};
+use crate::region::{Region, by, draft, plan_spec, source, tenant_request};
 
 const AUGUST_2ND: &str = "2026-08-02T00:00:00Z";
 
@@ -296,6 +296,55 @@ async fn nothing_changes_within_a_period_that_was_issued_ahead() {
     let at = CancelAt::Instant(instant("2026-08-15T00:00:00Z"));
     let refused = acme.cancel_subscription(&subscription.id, at, &by()).await;
     assert!(matches!(refused, Err(SubscriptionError::AlreadyBilled { .. })), "{refused:?}");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn an_end_with_a_period_that_was_issued_ahead_leaves_nothing_charged_and_not_served() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = in_advance(&region).await;
+    let acme = region.tenant("acme");
+    let august = save(&region, &subscription, "2026-08-01T00:00:00Z", 0, "2026-09-02T00:00:00Z").await;
+    issue(&acme, &august.expect("saved")).await.expect("issued, with September in advance");
+    let at = CancelAt::Instant(instant("2026-09-01T00:00:00Z"));
+    let refused = acme.cancel_subscription(&subscription.id, at, &by()).await;
+    assert!(matches!(refused, Err(SubscriptionError::ChargedAhead { .. })), "{refused:?}");
+    region.end().await;
+}
+
+#[tokio::test]
+async fn the_platforms_own_plan_changes_after_what_was_issued_ahead() {
+    let region = Region::start().await.with_catalogue().await;
+    let own = region.add_tenant("acme", 'a').await;
+    let acme = region.tenant("acme");
+    let name = "other".parse().expect("a name");
+    let dearer = json!({"prices": [{"name": "base", "flat": {"amount": "200"}}]});
+    region.records.put_plan(&name, &source("o", 1), &plan_spec(dearer), &by()).await.expect("plan");
+    let august = save(&region, &own, "2026-08-01T00:00:00Z", 0, "2026-09-02T00:00:00Z").await;
+    issue(&acme, &august.expect("saved")).await.expect("issued, before July");
+    let more = json!({"planRef": {"name": "other"}, "billingStart": "2026-07-01T00:00:00Z"});
+    let request = tenant_request("acme", 2, more, &[("default", 'a')]);
+    region.records.put_tenant(&request, &by()).await.expect("changed");
+    for (start, total) in [("2026-07-01T00:00:00Z", "100"), ("2026-09-01T00:00:00Z", "200")] {
+        let bill = save(&region, &own, start, 0, "2026-10-02T00:00:00Z").await.expect("saved");
+        assert_eq!(issue(&acme, &bill).await.expect("issued").total.to_string(), total, "{start}");
+    }
+    region.end().await;
+}
+
+#[tokio::test]
+async fn whoever_changes_a_subscription_makes_its_drafts_outdated() {
+    let region = Region::start().await.with_catalogue().await;
+    let subscription = region.subscribe(1, &json!({})).await.remove(0);
+    let july = region.save_july(&subscription, 10_000).await;
+    let mut raw = region.raw_over_all().await;
+    let statement = "UPDATE subscriptions SET updated_at = now()";
+    sqlx::query(statement).execute(&mut raw).await.expect("nothing that is billed by");
+    assert_eq!(region.terms(&subscription, None).await.subscription.terms_version, 0);
+    let statement = "UPDATE subscriptions SET ends_at = '2026-09-01'";
+    sqlx::query(statement).execute(&mut raw).await.expect("an older program, or somebody with psql");
+    let refused = issue(&region.tenant("acme"), &july).await;
+    assert!(matches!(refused, Err(InvoiceError::TermsOutdated)), "{refused:?}");
     region.end().await;
 }
 

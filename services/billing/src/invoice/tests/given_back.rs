@@ -207,6 +207,37 @@ fn what_a_maximum_gives_back_of_an_advance_charge_is_what_was_paid_of_it() {
 }
 
 proptest! {
+    /// It is one discount of the period, whatever is billed in how many invoices, and however amounts fall in between.
+    #[test]
+    fn a_fixed_coupon_takes_off_the_same_however_many_invoices_there_are(
+        used in prop::collection::vec((0i64..300, 0i64..300), 1..4),
+        fix in prop::sample::select(vec!["5", "70", "135.5", "400"]),
+        of in prop::sample::select(vec!["", ", prices: [n]", ", prices: [n, k]", ", prices: [base, n]"]),
+        flat in prop::sample::select(vec!["0", "10", "100"]),
+    ) {
+        let volume = "volume: {tiers: [{upTo: '100', unitAmount: '1'}, {upTo: '200', unitAmount: '0.5'}, {unitAmount: '0.01'}]}";
+        let prices = format!("[{{name: base, flat: {{amount: '{flat}'}}}}, {{name: n, meterRef: {{name: m}}, {volume}}}, {{name: k, meterRef: {{name: l}}, {volume}}}]");
+        let coupon = coupons(&format!("[{{name: fix, amount: '{fix}', currency: USD{of}}}]"));
+        let (mut progress, mut paid, mut n, mut k) = (Progress::default(), Amount::ZERO, 0, 0);
+        let last = used.len() - 1;
+        for (index, (more_n, more_k)) in used.into_iter().enumerate() {
+            (n, k) = (n + more_n, k + more_k);
+            let template = input(plan("USD", &prices), &[("m", &n.to_string()), ("l", &k.to_string())]);
+            let kind = if index == last { InvoiceKind::Period } else { InvoiceKind::Progressive };
+            let mut part = InvoiceInput { kind, ..template.clone() };
+            part.adjustments.coupons = coupon.clone();
+            progress.take_off(&mut part).expect("taken off");
+            let invoice = compute(&part).expect("an invoice");
+            progress.add(&part, &invoice).expect("added");
+            paid = paid.checked_add(invoice.total).expect("fits");
+            if index == last {
+                let mut whole = template;
+                whole.adjustments.coupons = coupon.clone();
+                prop_assert_eq!(paid, compute(&whole).expect("an invoice").total);
+            }
+        }
+    }
+
     #[test]
     fn nobody_is_given_back_more_than_they_paid(
         used in prop::collection::vec(0i64..300, 1..4),

@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil::Time};
 use meridian_billing::{
     catalogue::NameRef,
     ids::{CustomerKey, PlanName, SubscriptionId},
-    period,
+    period::{self, Period},
     subscription::{BillingAnchor, ChangeSpec, CustomTerms},
 };
 use serde_json::json;
@@ -156,6 +156,9 @@ async fn change(
         return Ok(());
     }
     let mut after = before.clone();
+    // Periods may have been issued ahead.
+    let invoiced = subscriptions::invoiced_until(transaction, &before).await?;
+    let from = |next: Period| invoiced.map_or(next.start, |until| until.max(next.start));
     match before.next_period.filter(|_| billed) {
         None => {
             (after.plan, after.plan_id) = (plan, plan_id);
@@ -169,10 +172,10 @@ async fn change(
         }
         Some(next) if time_zone == before.time_zone && after.may_name(&plan, &plan_id) => {
             // What was to hold from then on, and never did, is forgotten.
-            after.terms.changes.retain(|change| change.at < next.start);
+            after.terms.changes.retain(|change| change.at < from(next));
             if after.current_plan().1 != &plan_id {
                 let plan_ref = Some(NameRef { name: plan.to_string() });
-                after.terms.add_change(ChangeSpec { plan_ref, ..ChangeSpec::at(next.start) });
+                after.terms.add_change(ChangeSpec { plan_ref, ..ChangeSpec::at(from(next)) });
                 if plan != after.plan {
                     after.plans.insert(plan, plan_id);
                 }
@@ -181,11 +184,13 @@ async fn change(
             after.next_period = course.starting_at(next.start)?;
         }
         Some(next) => {
-            let charged = subscriptions::charged_by_invoice(transaction, &before, next.start).await?;
+            let from = from(next);
+            let charged = subscriptions::charged_by_invoice(transaction, &before, from).await?;
             // What is charged in advance is served by the subscription that charged it.
             let charged =
                 charged.is_some_and(|charges| charges.iter().any(|charge| !charge.amount.is_zero()));
-            let ends_at = if charged { next.end } else { next.start };
+            let served = Course::read(transaction, &before).await?.containing(from)?;
+            let ends_at = served.filter(|_| charged).map_or(from, |period| period.end);
             let customer_id = before.customer_id.clone();
             subscriptions::cancel(transaction, before, ends_at, by).await?;
             return subscribe(transaction, request, customer_id, plan_id, plan, starts_at, by).await;
