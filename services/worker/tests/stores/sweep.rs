@@ -108,7 +108,18 @@ async fn a_sweep_closes_many_periods_together_and_one_that_cannot_be_billed_hold
     // The one that is left shows its failure under the id that closing it by hand has.
     let alone = meridian_worker::wire::ClosePeriod { subscription: broken.id.clone(), ..world.july() };
     let handle = world.client.get_workflow_handle::<UntypedWorkflow>(alone.workflow_id());
-    let result = tokio::time::timeout(PATIENCE, handle.get_result(WorkflowGetResultOptions::default()));
+    // It begins once the others are through.
+    let ended = async {
+        loop {
+            match handle.get_result(WorkflowGetResultOptions::default()).await {
+                Err(error) if format!("{error:?}").starts_with("NotFound") => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                ended => return ended,
+            }
+        }
+    };
+    let result = tokio::time::timeout(PATIENCE, ended);
     let failure = result.await.expect("it ends").expect_err("it cannot be billed");
     assert!(format!("{failure:?}").contains("NoSuchPeriod"), "{failure:?}");
     assert_eq!(world.invoices().await.len(), 6);
