@@ -1,9 +1,10 @@
 //! What the metered prices of periods are told of usage, each in the shape that it asks for.
 //!
 //! Totals of one span come from roll-ups (`metered_usage`). Everything that looks closer (buckets, groups, single
-//! transactions, a period that pauses cut, a level in a part of a period) is measured from events by [`meridian_billing::measure`], the same code that says
-//! what usage means; `contributions` fetches them. One question for all prices of a chunk of periods that are read in the same
-//! way, never one a customer. What is wrong with one period's usage is the answer for that period alone.
+//! transactions, a period that pauses cut, a level in a part of a period) is measured from events by
+//! [`meridian_billing::measure`], the same code that says what usage means; `contributions` fetches them. One question for all
+//! prices of a chunk of periods that are read in the same way, never one a customer. What is wrong with one period's usage is the
+//! answer for that period alone.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@
 //!
 //! - Charged in advance: what is given back takes its part of each coupon along.
 //! - Billed at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period: it stays as far as the
-//!   period has something left that it may be taken off, of whichever price (see `adjustments::fixed_back`).
+//!   period has something left that it may be taken off, of whichever price (see `take_fixed_back` in adjustments.rs).
 
 use serde::{Deserialize, Serialize};
 
