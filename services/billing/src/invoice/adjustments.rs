@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, Line, LineRole, PriceLines,
-    paid::{CouponShare, DiscountedUsage, How, together},
+    paid::{CouponShare, DiscountedUsage, together},
     portions::{Of, Portion, portions},
 };
 use crate::{
@@ -177,8 +177,7 @@ impl Discounted {
         let mut given = Amount::ZERO;
         let mut comes_to = Amount::ZERO;
         let mut weights = vec![Amount::ZERO; self.portions.len()];
-        let at_thresholds = || lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
-        for paid in at_thresholds() {
+        for paid in lines.paid.iter().filter(|paid| paid.is_at_threshold()) {
             given = given.checked_add(paid.fixed_share(coupon))?;
             let billed_here =
                 self.portions.iter().any(|portion| portion.paid(std::slice::from_ref(paid)).next().is_some());
@@ -189,7 +188,7 @@ impl Discounted {
         for (place, (portion, shares)) in self.portions.iter().zip(&self.discounts).enumerate() {
             let mut left = without(coupon, portion.net, shares)?;
             let mut share = Amount::ZERO;
-            for paid in portion.paid(&lines.paid).filter(|paid| matches!(paid.how, How::OnTheWay(_))) {
+            for paid in portion.paid(&lines.paid).filter(|paid| paid.is_at_threshold()) {
                 left = left.checked_add(without(coupon, paid.net, &paid.discounts)?)?;
                 share = share.checked_add(paid.fixed_share(coupon))?;
             }
@@ -255,7 +254,7 @@ impl Discounted {
 
 /// The coupons of a fixed amount that took something off what thresholds charged.
 fn fixed_at_thresholds(lines: &PriceLines) -> BTreeSet<CouponName> {
-    let paid = lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
+    let paid = lines.paid.iter().filter(|paid| paid.is_at_threshold());
     let shares = paid.flat_map(|paid| &paid.discounts).filter(|share| share.fixed);
     shares.map(|share| share.coupon.clone()).collect()
 }
@@ -312,7 +311,7 @@ pub(super) fn discounted_usage(
     lines: &PriceLines,
 ) -> Result<Vec<Option<DiscountedUsage>>, InvoiceError> {
     let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
-    let of_usage = lines.paid.iter().filter(|paid| matches!(paid.how, How::OnTheWay(_)));
+    let of_usage = lines.paid.iter().filter(|paid| paid.is_at_threshold());
     let so_far = of_usage.map(|before| {
         let (mut amount, mut shares) = (before.net, before.discounts.clone());
         for (portion, here) in portions.iter().zip(&discounts) {

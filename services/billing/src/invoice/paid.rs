@@ -108,6 +108,13 @@ impl Paid {
         }
     }
 
+    pub fn is_at_threshold(&self) -> bool {
+        match self.how {
+            How::OnTheWay(_) => true,
+            How::InAdvance => false,
+        }
+    }
+
     /// What a fixed coupon took off it at thresholds.
     pub fn fixed_share(&self, coupon: &CouponName) -> Amount {
         let shares = self.discounts.iter().filter(|share| share.fixed && share.coupon == *coupon);
