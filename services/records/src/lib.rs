@@ -14,7 +14,7 @@
 //! | ingest, api | [`Records::api_key`] |
 //! | consumer | [`Records::catalogue`], [`Records::catalogue_version`], [`Records::catalogue_changes`], [`Records::report_progress`] |
 //! | ingest's drainer | [`Records::report_progress`] |
-//! | worker | [`Records::due_periods`], [`Records::processed_through`], [`TenantRecords::period_terms`], [`TenantRecords::save_invoice`], [`TenantRecords::issue_invoice`], [`TenantRecords::period_terms_of`], [`TenantRecords::save_and_issue`], [`TenantRecords::billed_periods`], [`TenantRecords::save_aggregated_usage`], [`Records::running_with_thresholds`], [`Records::computations`], [`Records::advance_ledgers`] |
+//! | worker | [`Records::due_periods`], [`Records::processed_through`], [`TenantRecords::period_terms`], [`TenantRecords::save_invoice`], [`TenantRecords::issue_invoice`], [`TenantRecords::period_terms_of`], [`TenantRecords::save_and_issue`], [`TenantRecords::billed_periods`], [`TenantRecords::save_aggregated_usage`], [`Records::running_to_bill`], [`Records::computations`], [`Records::advance_ledgers`] |
 //! | api | [`TenantRecords::change_invoice`] (pay, void, issue again), [`TenantRecords::create_credit_note`] |
 //! | api's control port | `Records::put_meter`, `put_plan`, `put_tenant`, `archive_…`, `catalogue_entries` |
 //!

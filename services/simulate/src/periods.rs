@@ -9,7 +9,8 @@ use meridian_billing::{
     invoice::{BilledSegment, NextTerms, PlanTerms, Terms},
     period::{Anchor, Period, Schedule},
     subscription::{
-        AddOn, BillingPeriod, NextPeriod, Segment, SegmentState, Share, SubscriptionSpec, timeline,
+        self, AddOn, BillingPeriod, FirstInvoice, NextPeriod, Segment, SegmentState, Share, SubscriptionSpec,
+        timeline,
     },
 };
 
@@ -26,6 +27,8 @@ pub struct BilledPeriod {
     /// What was charged once was charged with these.
     pub plans_before: Vec<PlanName>,
     pub next: Option<NextTerms>,
+    /// What an invoice at its start charges, where the subscription begins with one.
+    pub at_start: Option<NextTerms>,
     /// Whether its invoice was asked for; those before it are computed all the same, because credits and advance charges
     /// go from period to period.
     pub shown: bool,
@@ -101,8 +104,13 @@ fn of_subscription(
     let told = if only.is_some() { None } else { subscription.end.or(last_change) };
     let until = [asked, told].into_iter().flatten().max().unwrap_or(first).max(first);
     let periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
-    let billed: Vec<BilledPeriod> =
+    let mut billed: Vec<BilledPeriod> =
         periods.into_iter().map(|period| with_terms(catalogue, period, only)).collect::<Result<_, _>>()?;
+    if let (FirstInvoice::AtStart, Some(first)) = (subscription.first_invoice, billed.first_mut()) {
+        let periods = subscription::periods(&terms, &interval_of).map_err(|error| place(&error))?;
+        let opening = periods.at_its_start().map_err(|error| place(&error))?;
+        first.at_start = opening.map(|opening| foreseen(catalogue, &opening)).transpose()?;
+    }
     if let (Some(only), true) = (only, billed.iter().all(|billed| !billed.shown)) {
         return Err(none_within(only, &billed));
     }
@@ -141,16 +149,18 @@ fn with_terms(
             })
         })
         .collect::<Result<_, SimulateError>>()?;
-    let next = match next {
-        Some(NextPeriod { scheduled: _, segment }) => Some(NextTerms {
-            period: segment.period,
-            share: segment.charged_share(),
-            terms: terms_of(catalogue, &segment)?,
-        }),
-        None => None,
-    };
+    let next = next.map(|next| foreseen(catalogue, &next)).transpose()?;
     let shown = only.is_none_or(|only| only.start <= period.start && period.end <= only.end);
-    Ok(BilledPeriod { period, segments, plans_before, next, shown })
+    Ok(BilledPeriod { period, segments, plans_before, next, at_start: None, shown })
+}
+
+fn foreseen(catalogue: &Catalogue, next: &NextPeriod) -> Result<NextTerms, SimulateError> {
+    let NextPeriod { scheduled: _, segment } = next;
+    Ok(NextTerms {
+        period: segment.period,
+        share: segment.charged_share(),
+        terms: terms_of(catalogue, segment)?,
+    })
 }
 
 fn terms_of(catalogue: &Catalogue, segment: &Segment) -> Result<Terms, SimulateError> {
@@ -197,6 +207,7 @@ fn in_a_row(catalogue: &Catalogue, periods: &[Period], after: Option<Period>) ->
             }],
             plans_before: if *period == periods[0] { Vec::new() } else { vec![catalogue.plan.clone()] },
             next: next.map(|period| NextTerms { period, terms: terms.clone(), share: Share::WHOLE }),
+            at_start: None,
             shown: true,
         })
         .collect()

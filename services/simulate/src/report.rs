@@ -115,6 +115,7 @@ pub fn to_table(simulation: &Simulation) -> String {
         let on_the_way = match kind {
             InvoiceKind::Period => "",
             InvoiceKind::Progressive => ", a threshold was reached",
+            InvoiceKind::Opening => ", at its start",
         };
         table(&mut text, &format!("{}{on_the_way}", between(period)), &invoice_rows(period, invoice));
     }

@@ -9,8 +9,8 @@ use meridian_billing::{
     decimal::Amount,
     ids::{CustomerKey, InvoiceId, SubscriptionId, TenantId},
     invoice::{
-        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind,
-        PriceUsage, Progress, burnable, charged_ahead, usage_amount,
+        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, Progress,
+        burnable, charged_ahead, usage_amount,
     },
     ledger::{Balance, BurnRequest, Debt, Ledger, materialise},
     period::Period,
@@ -25,7 +25,7 @@ use crate::{
     usage_file::{MeterUsage, UsageKind},
 };
 
-/// One invoice for each period, in order, and one more each time that a threshold was reached.
+/// One invoice for each period, in order, one more each time that a threshold was reached, and one at the start if that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulation {
     pub invoices: Vec<Simulated>,
@@ -39,7 +39,8 @@ pub struct Simulation {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulated {
-    /// What the invoice is about: the period, or what had gone by of it when a threshold was reached.
+    /// What the invoice is about: the period (as it was known then, for an invoice at its start), or what had gone by of it when a
+    /// threshold was reached.
     pub period: Period,
     pub kind: InvoiceKind,
     pub invoice: ComputedInvoice,
@@ -142,6 +143,15 @@ fn lost(
     Ok(lost)
 }
 
+/// When a period is billed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Start,
+    /// The instant at which a threshold was reached.
+    Threshold(Timestamp),
+    End,
+}
+
 /// What goes from period to period.
 struct Course<'a> {
     subscription: Option<&'a SubscriptionSpec>,
@@ -178,17 +188,21 @@ impl<'a> Course<'a> {
     ) -> Result<Vec<Simulated>, SimulateError> {
         let mut progress = Progress::default();
         let mut made = Vec::new();
-        for at in self.thresholds(known, index, billed)? {
-            let usage = known.of_period(billed, Some(at))?;
-            let (_, invoice) = self.invoice(known, index, billed, Some(at), usage, &mut progress)?;
+        if let Some(opening) = &billed.at_start {
+            let (_, invoice) = self.invoice(known, index, billed, Moment::Start, &mut progress)?;
+            if !invoice.lines.is_empty() {
+                made.push(Simulated { period: opening.period, kind: InvoiceKind::Opening, invoice });
+            }
+        }
+        for at in self.thresholds(known, index, billed, &progress)? {
+            let (_, invoice) = self.invoice(known, index, billed, Moment::Threshold(at), &mut progress)?;
             made.push(Simulated {
                 period: Period { start: billed.period.start, end: at },
                 kind: InvoiceKind::Progressive,
                 invoice,
             });
         }
-        let usage = known.of_period(billed, None)?;
-        let (input, invoice) = self.invoice(known, index, billed, None, usage, &mut progress)?;
+        let (input, invoice) = self.invoice(known, index, billed, Moment::End, &mut progress)?;
         self.advance = charged_ahead(&input).map_err(|error| in_plan(&input, &error))?;
         made.push(Simulated { period: billed.period, kind: InvoiceKind::Period, invoice });
         Ok(made)
@@ -200,6 +214,7 @@ impl<'a> Course<'a> {
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
+        progress: &Progress,
     ) -> Result<Vec<Timestamp>, SimulateError> {
         let Some(subscription) = self.subscription.filter(|subscription| !subscription.thresholds.is_empty())
         else {
@@ -213,8 +228,8 @@ impl<'a> Course<'a> {
             if at >= billed.period.end {
                 break;
             }
-            let usage = known.of_period(billed, Some(at))?;
-            let input = self.input(known, index, billed, Some(at), usage)?;
+            let mut input = self.input(known, index, billed, Moment::Threshold(at))?;
+            progress.take_off(&mut input).map_err(|error| in_plan(&input, &error))?;
             let amount = usage_amount(&input).map_err(|error| in_plan(&input, &error))?;
             let next = next_threshold(&subscription.thresholds, before).map_err(|error| in_grants(&error))?;
             if next.is_some_and(|next| amount >= next) {
@@ -230,11 +245,10 @@ impl<'a> Course<'a> {
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        until: Option<Timestamp>,
-        usage: Vec<PriceUsage>,
+        moment: Moment,
         progress: &mut Progress,
     ) -> Result<(InvoiceInput, ComputedInvoice), SimulateError> {
-        let mut input = self.input(known, index, billed, until, usage)?;
+        let mut input = self.input(known, index, billed, moment)?;
         progress.take_off(&mut input).map_err(|error| in_plan(&input, &error))?;
         self.burn(&mut input, format!("{index}-{}", progress.invoices() + 1))?;
         let invoice = computed(&input)?;
@@ -252,7 +266,7 @@ impl<'a> Course<'a> {
         let lines = burnable(input).map_err(|error| in_plan(input, &error))?;
         let at = match input.kind {
             InvoiceKind::Period => input.period.end.checked_sub(SignedDuration::from_micros(1)),
-            InvoiceKind::Progressive => Ok(input.stored_before),
+            InvoiceKind::Progressive | InvoiceKind::Opening => Ok(input.stored_before),
         };
         let request = BurnRequest {
             invoice: InvoiceId::new(id).map_err(|error| in_grants(&error))?,
@@ -268,15 +282,24 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// `until`: the instant at which a threshold was reached, for the invoice that it asks for.
     fn input(
         &self,
         known: &Known<'_>,
         index: usize,
         billed: &BilledPeriod,
-        until: Option<Timestamp>,
-        usage: Vec<PriceUsage>,
+        moment: Moment,
     ) -> Result<InvoiceInput, SimulateError> {
+        let (kind, stored_before, until) = match moment {
+            Moment::Start => (InvoiceKind::Opening, billed.period.start, None),
+            Moment::Threshold(at) => (InvoiceKind::Progressive, at, Some(at)),
+            Moment::End => (InvoiceKind::Period, billed.period.end, None),
+        };
+        let (usage, next) = match kind {
+            InvoiceKind::Opening => (Vec::new(), billed.at_start.clone()),
+            InvoiceKind::Period | InvoiceKind::Progressive => {
+                (known.of_period(billed, until)?, billed.next.clone())
+            }
+        };
         let id = |error: meridian_billing::ids::InvalidId| SimulateError::new(error.kind, error.problem);
         let input = InvoiceInput {
             engine_version: ENGINE_VERSION,
@@ -286,13 +309,13 @@ impl<'a> Course<'a> {
             subscription: SubscriptionId::new("simulation").map_err(id)?,
             time_zone: known.zone().to_owned(),
             period: billed.period,
-            kind: if until.is_some() { InvoiceKind::Progressive } else { InvoiceKind::Period },
+            kind,
             segments: billed.segments.clone(),
             plans_before: billed.plans_before.clone(),
             charged_in_advance: self.advance.clone(),
             capped_before: None,
-            next: billed.next.clone(),
-            stored_before: until.unwrap_or(billed.period.end),
+            next,
+            stored_before,
             usage,
             late: Vec::new(),
             adjustments: self.adjustments(index),

@@ -208,7 +208,7 @@ pub struct DuePage {
     pub more: bool,
 }
 
-/// Input of `BillThreshold`: the running period of a subscription that has thresholds.
+/// Input of `BillThreshold`: a running period of which a part may be billed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillThresholdInput {
     pub tenant: TenantId,
@@ -227,12 +227,12 @@ impl BillThresholdInput {
 /// Output of `BillThreshold` and `bill-threshold`. Amounts are decimal strings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BilledThreshold {
-    /// What the period's usage came to.
+    /// What the period's usage came to; zero where the invoice at the start was made, or there is no threshold.
     pub reached: String,
-    /// The threshold that it was held against; none where the subscription has none any more.
+    /// The threshold that it was held against; none where there is none any more, or not yet.
     #[serde(default)]
     pub threshold: Option<String>,
-    /// None: it was not reached.
+    /// None: there was nothing to bill yet.
     #[serde(default)]
     pub invoice: Option<ClosedPeriod>,
 }

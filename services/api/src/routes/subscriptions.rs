@@ -47,7 +47,7 @@ pub(crate) struct Subscription {
     /// The first period without an issued invoice; null when nothing is left to bill.
     next_period: Option<PeriodBounds>,
     /// What it has of its own beside the plan: `trial`, `quantities`, `addOns`, `proration`, `changes`, `overrides`, `coupons`,
-    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, as in a Subscription document of `meridian simulate`.
+    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, `firstInvoice`, as in a Subscription document of `meridian simulate`.
     #[schema(value_type = Object)]
     terms: CustomTerms,
     /// `api`, or `kubernetes` for what the operator keeps and this API leaves alone.
@@ -95,7 +95,7 @@ pub(crate) struct CreateSubscription {
     #[serde(default)]
     time_zone: Option<String>,
     /// What it has of its own beside the plan: `trial`, `quantities`, `addOns`, `proration`, `changes`, `overrides`, `coupons`,
-    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, as in a Subscription document of `meridian simulate`.
+    /// `taxRates`, `taxRounding`, `overage`, `thresholds`, `zeroInvoices`, `firstInvoice`, as in a Subscription document of `meridian simulate`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     terms: Option<Value>,

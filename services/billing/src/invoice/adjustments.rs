@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, Line, LineRole, PriceLines,
+    AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, Line, LineRole, PriceLines,
     paid::{CouponShare, DiscountedUsage, together},
     portions::{Of, Portion, portions},
 };
@@ -159,14 +159,14 @@ impl Discounted {
             discounts.push(together(&back, given)?);
         }
         let mut discounted = Self { portions, discounts, given, taken_back: all_back };
-        for coupon in fixed_at_thresholds(lines) {
+        for coupon in fixed_before(lines) {
             discounted.take_fixed_back(&coupon, input, lines)?;
         }
         Ok(discounted)
     }
 
-    /// A coupon of a fixed amount is given once a period, as far as the period comes to it. Where thresholds charged what is given
-    /// back now, and all that is left of the period does not come to what the coupon gave, it has the difference back.
+    /// A coupon of a fixed amount is given once a period, as far as the period comes to it. Where an earlier invoice of it charged what
+    /// is given back now, and all that is left of the period does not come to what the coupon gave, it has the difference back.
     fn take_fixed_back(
         &mut self,
         coupon: &CouponName,
@@ -177,7 +177,7 @@ impl Discounted {
         let mut given = Amount::ZERO;
         let mut comes_to = Amount::ZERO;
         let mut weights = vec![Amount::ZERO; self.portions.len()];
-        for paid in lines.paid.iter().filter(|paid| paid.is_at_threshold()) {
+        for paid in lines.paid.iter().filter(|paid| paid.is_of_same_period()) {
             given = given.checked_add(paid.fixed_share(coupon))?;
             let billed_here =
                 self.portions.iter().any(|portion| portion.paid(std::slice::from_ref(paid)).next().is_some());
@@ -188,7 +188,7 @@ impl Discounted {
         for (place, (portion, shares)) in self.portions.iter().zip(&self.discounts).enumerate() {
             let mut left = without(coupon, portion.net, shares)?;
             let mut share = Amount::ZERO;
-            for paid in portion.paid(&lines.paid).filter(|paid| paid.is_at_threshold()) {
+            for paid in portion.paid(&lines.paid).filter(|paid| paid.is_of_same_period()) {
                 left = left.checked_add(without(coupon, paid.net, &paid.discounts)?)?;
                 share = share.checked_add(paid.fixed_share(coupon))?;
             }
@@ -252,9 +252,9 @@ impl Discounted {
     }
 }
 
-/// The coupons of a fixed amount that took something off what thresholds charged.
-fn fixed_at_thresholds(lines: &PriceLines) -> BTreeSet<CouponName> {
-    let paid = lines.paid.iter().filter(|paid| paid.is_at_threshold());
+/// The coupons of a fixed amount that took something off what earlier invoices of the period charged.
+fn fixed_before(lines: &PriceLines) -> BTreeSet<CouponName> {
+    let paid = lines.paid.iter().filter(|paid| paid.is_of_same_period());
     let shares = paid.flat_map(|paid| &paid.discounts).filter(|share| share.fixed);
     shares.map(|share| share.coupon.clone()).collect()
 }
@@ -291,6 +291,7 @@ pub(super) fn charged_ahead(
                 price: line.price.clone(),
                 amount: line.amount,
                 discounts: Vec::new(),
+                at_start: input.kind == InvoiceKind::Opening,
             }),
         }
     }

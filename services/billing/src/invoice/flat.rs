@@ -5,12 +5,14 @@
 //!   whole amount; after a change within the period it is the credit for the unused part or the charge for the new one; in the
 //!   first period nothing was charged before. And the next period, as the terms are known now.
 //! - Once: with the period in which the plan begins to hold, never in part.
+//! - At the subscription's start, where it asks for that invoice: what is in advance and once, of the first period, foreseen as any
+//!   other. The period's own invoice takes that off as any other charge in advance.
 //! - Time that costs nothing (a pause, a change without proration) has no line.
 
 use super::{
     Line, LineRole,
     charges::{Charge, Part, price_name},
-    input::{InvoiceInput, NextTerms, PlanTerms},
+    input::{InvoiceInput, InvoiceKind, NextTerms, PlanTerms},
     line::{LineError, currency_of, discount_line, discount_of, price_error, title},
 };
 use crate::{
@@ -32,20 +34,15 @@ pub(super) fn lines(
     earlier: &[Charge<'_>],
 ) -> Result<Vec<Line>, LineError> {
     let is_first = !earlier.iter().any(|other| other.plan == charge.plan && other.name == charge.name);
-    match flat.billed {
-        Billed::InArrears => due(input, charge),
-        Billed::OneTime if is_first && charge.is_new(input) => once(input, charge),
-        Billed::OneTime => Ok(Vec::new()),
-        Billed::InAdvance => {
-            let due = due(input, charge)?;
-            let charged: Vec<_> = input
-                .charged_in_advance
-                .iter()
-                .filter(|charged| is_first && is_of(charged, charge))
-                .collect();
-            if charged.is_empty() { Ok(due) } else { settled(input, charge, &due, &charged) }
-        }
-    }
+    let due = match flat.billed {
+        Billed::InArrears => return due(input, charge),
+        Billed::OneTime if is_first && charge.is_new(input) => once(input, charge)?,
+        Billed::OneTime => return Ok(Vec::new()),
+        Billed::InAdvance => due(input, charge)?,
+    };
+    let charged: Vec<_> =
+        input.charged_in_advance.iter().filter(|charged| is_first && is_of(charged, charge)).collect();
+    if charged.is_empty() { Ok(due) } else { settled(input, charge, &due, &charged) }
 }
 
 fn is_of(charged: &super::AdvanceCharge, charge: &Charge<'_>) -> bool {
@@ -192,21 +189,26 @@ fn correction(
     }
 }
 
-/// The next period's amounts in advance, by the terms that are known to hold at its start.
+/// The next period's amounts in advance, by the terms that are known to hold at its start; at the subscription's start the first one's,
+/// and what is charged once.
 pub(super) fn in_advance(input: &InvoiceInput) -> Result<Vec<Line>, LineError> {
     let Some(NextTerms { period, terms, share }) = &input.next else { return Ok(Vec::new()) };
+    let share_of = |billed| match billed {
+        Billed::InAdvance => Some(*share),
+        Billed::OneTime => (input.kind == InvoiceKind::Opening).then_some(Share::WHOLE),
+        Billed::InArrears => None,
+    };
     let mut lines = Vec::new();
     for PlanTerms { name, version: _, spec, quantity: taken } in
         std::iter::once(&terms.plan).chain(&terms.add_ons)
     {
         for price in &spec.prices {
-            let PriceModel::Flat(FlatSpec { billed: Billed::InAdvance, .. }) = price.model()? else {
-                continue;
-            };
+            let PriceModel::Flat(FlatSpec { billed, .. }) = price.model()? else { continue };
+            let Some(share) = share_of(*billed) else { continue };
             let price_name = price_name(price)?;
             let seats = terms.quantities.get(&price_name).copied().unwrap_or(Quantity::ONE);
             let quantity = taken.0.checked_mul(seats.0).map_err(|e| price_error(&price_name, e.into()))?;
-            lines.extend(part_lines(input, name, price, *period, Quantity(quantity), *share)?);
+            lines.extend(part_lines(input, name, price, *period, Quantity(quantity), share)?);
         }
     }
     Ok(lines)

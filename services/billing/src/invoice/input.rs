@@ -40,7 +40,7 @@ pub struct InvoiceInput {
     /// make of what was billed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capped_before: Option<Vec<PlanCap>>,
-    /// None when the subscription ends with this period.
+    /// None when the subscription ends with this period. For the invoice at its start it is the first period.
     pub next: Option<NextTerms>,
     /// The cutoff: only events stored before this instant are counted.
     pub stored_before: Timestamp,
@@ -61,6 +61,7 @@ impl InvoiceInput {
         match self.kind {
             InvoiceKind::Period => true,
             InvoiceKind::Progressive => start < self.stored_before,
+            InvoiceKind::Opening => false,
         }
     }
 
@@ -85,6 +86,9 @@ pub enum InvoiceKind {
     /// Usage up to now, because a threshold was reached: usage lines only, of the prices that hold by then. The invoice of the period
     /// charges the rest.
     Progressive,
+    /// At the subscription's start: what its first period is charged in advance, and once. The invoice of the period charges the
+    /// rest.
+    Opening,
 }
 
 /// A part of the period in which the terms did not change.
@@ -145,6 +149,9 @@ pub struct AdvanceCharge {
     /// What coupons took off it: what is given back of the amount was paid without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<CouponShare>,
+    /// Whether the invoice at the subscription's start charged it, which is one of this period.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_start: bool,
 }
 
 /// What a plan's maximum took off.
@@ -156,7 +163,7 @@ pub struct PlanCap {
     pub amount: Amount,
 }
 
-/// What is charged in advance.
+/// What is charged in advance: the next period, or the first one at the subscription's start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NextTerms {

@@ -10,6 +10,8 @@
 //!   it in the first period, and after a change within the period the difference. So each moment is charged exactly once.
 //! - what became known of earlier periods after their invoices ([`LateUsage`]), by their own terms.
 //!
+//! Where a subscription asks for it, the first period has an invoice at its start: of what is in advance, and of what is charged once.
+//!
 //! Usage that is missing from the input is an error and never zero: a failed lookup must not become a cheaper invoice.
 //!
 //! Reading order: [`input`] → [`charges`] (which price held when) → [`flat`], [`usage`], [`commitment`], [`plan_bounds`], [`late`]
@@ -174,13 +176,23 @@ fn lines(input: &InvoiceInput) -> Result<PriceLines, InvoiceError> {
         return Err(InvoiceError::EngineVersion(input.engine_version));
     }
     check_segments(input)?;
-    let mut all = price_lines(input)?;
-    if input.kind == InvoiceKind::Period {
-        all.lines.extend(input.late.iter().flat_map(|late| late.lines.iter().cloned()));
-        all.late.end = all.lines.len();
-        all.lines.extend(flat::in_advance(input)?);
+    match input.kind {
+        InvoiceKind::Period => {
+            let mut all = price_lines(input)?;
+            all.lines.extend(input.late.iter().flat_map(|late| late.lines.iter().cloned()));
+            all.late.end = all.lines.len();
+            all.lines.extend(flat::in_advance(input)?);
+            Ok(all)
+        }
+        InvoiceKind::Progressive => Ok(price_lines(input)?),
+        InvoiceKind::Opening => Ok(PriceLines {
+            currency: line::currency_of(input)?,
+            lines: flat::in_advance(input)?,
+            of_plans: 0..0,
+            late: 0..0,
+            paid: Vec::new(),
+        }),
     }
-    Ok(all)
 }
 
 /// Whole, in order, and of plans that are valid.

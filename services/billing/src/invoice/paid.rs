@@ -4,7 +4,7 @@
 //! coupons of this invoice are: one that was for the first period alone does not make a refund larger than the payment.
 //!
 //! - Charged in advance: what is given back takes its part of each coupon along.
-//! - Billed at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period: it stays as far as the
+//! - Billed within the period, at its start or at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period: it stays as far as the
 //!   period has something left that it may be taken off, of whichever price (see `take_fixed_back` in adjustments.rs).
 
 use serde::{Deserialize, Serialize};
@@ -61,14 +61,17 @@ pub(super) struct Paid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     InAdvance,
+    /// By the invoice at the subscription's start.
+    AtStart,
     /// By invoices at thresholds; the time of the price's line.
     OnTheWay(Period),
 }
 
 impl Paid {
     pub fn in_advance(charged: &AdvanceCharge) -> Self {
-        let AdvanceCharge { plan, price, amount, discounts } = charged.clone();
-        Self { plan, price, how: How::InAdvance, amount, net: amount, discounts }
+        let AdvanceCharge { plan, price, amount, discounts, at_start } = charged.clone();
+        let how = if at_start { How::AtStart } else { How::InAdvance };
+        Self { plan, price, how, amount, net: amount, discounts }
     }
 
     pub fn on_the_way(
@@ -85,7 +88,7 @@ impl Paid {
         Ok(Self { plan: charge.plan.clone(), price: charge.name.clone(), how, amount, net, discounts })
     }
 
-    /// What coupons have back where so much (positive) of the amount is given back, but for fixed ones at thresholds.
+    /// What coupons have back where so much (positive) of the amount is given back, but for fixed ones of the same period.
     pub fn taken_back(
         &self,
         given_back: Amount,
@@ -102,7 +105,7 @@ impl Paid {
         }
         match self.how {
             How::InAdvance => self.split(self.part(all(None)?, given_back, currency)?, None, currency),
-            How::OnTheWay(_) => {
+            How::AtStart | How::OnTheWay(_) => {
                 self.split(self.part(all(Some(false))?, given_back, currency)?, Some(false), currency)
             }
         }
@@ -111,16 +114,24 @@ impl Paid {
     pub fn is_at_threshold(&self) -> bool {
         match self.how {
             How::OnTheWay(_) => true,
+            How::InAdvance | How::AtStart => false,
+        }
+    }
+
+    /// Whether an invoice of the same period charged it, with the same coupons.
+    pub fn is_of_same_period(&self) -> bool {
+        match self.how {
+            How::OnTheWay(_) | How::AtStart => true,
             How::InAdvance => false,
         }
     }
 
-    /// What a fixed coupon took off it at thresholds.
+    /// What a fixed coupon took off it in the same period.
     pub fn fixed_share(&self, coupon: &CouponName) -> Amount {
         let shares = self.discounts.iter().filter(|share| share.fixed && share.coupon == *coupon);
         match self.how {
             How::InAdvance => Amount::ZERO,
-            How::OnTheWay(_) => shares.map(|share| share.amount).next().unwrap_or_default(),
+            How::AtStart | How::OnTheWay(_) => shares.map(|share| share.amount).next().unwrap_or_default(),
         }
     }
 

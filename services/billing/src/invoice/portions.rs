@@ -57,7 +57,7 @@ impl Portion {
     fn is_of(&self, paid: &Paid) -> bool {
         match paid.how {
             How::OnTheWay(period) => period == self.period,
-            How::InAdvance => self.settles,
+            How::InAdvance | How::AtStart => self.settles,
         }
     }
 
@@ -177,7 +177,7 @@ fn spread<'a>(
     for (paid, share) in of_plan.into_iter().zip(split(rest, &weights, currency)?) {
         let (period, settles) = match paid.how {
             How::OnTheWay(period) => (period, false),
-            How::InAdvance => (line.period, true),
+            How::InAdvance | How::AtStart => (line.period, true),
         };
         sums.put(Of::Period, plan, &paid.price, period, share, settles)?;
     }

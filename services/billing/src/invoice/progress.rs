@@ -1,13 +1,14 @@
-//! Several invoices of one period: usage that reached a threshold is billed before the period ends, and each later invoice
-//! charges what those before it did not. Neighbours: usage.rs prices `billed_before`, subscription/threshold.rs says when.
+//! Several invoices of one period: one at the subscription's start, and usage that reached a threshold is billed before the period
+//! ends. Each later invoice charges what those before it did not. Neighbours: usage.rs prices `billed_before`, subscription/threshold.rs says when.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::{
-    Adjustments, ComputedInvoice, DiscountedUsage, InvoiceError, InvoiceInput, InvoiceKind, LineError,
-    LineRole, Metered, PlanCap, PriceUsage, adjustments::discounted_usage, compute, metered,
+    Adjustments, AdvanceCharge, ComputedInvoice, DiscountedUsage, InvoiceError, InvoiceInput, InvoiceKind,
+    LineError, LineRole, Metered, PlanCap, PriceUsage, adjustments::discounted_usage, charged_ahead, compute,
+    metered,
 };
 use crate::{
     ENGINE_VERSION,
@@ -25,6 +26,8 @@ pub struct Progress {
     given: BTreeMap<CouponName, Amount>,
     /// What the maximums of plans took off; negative.
     capped: BTreeMap<PlanName, Amount>,
+    /// What the invoice at the subscription's start charged.
+    at_start: Vec<AdvanceCharge>,
     invoices: u32,
 }
 
@@ -50,6 +53,11 @@ impl Progress {
         }
         // By this release's engine, whichever computed it.
         let input = &InvoiceInput { engine_version: ENGINE_VERSION, ..input.clone() };
+        self.invoices += 1;
+        if input.kind == InvoiceKind::Opening {
+            self.at_start = charged_ahead(input)?;
+            return Ok(());
+        }
         let lines = super::lines(input)?;
         let of_plans = lines.lines[lines.of_plans.clone()].iter();
         for line in of_plans.filter(|line| line.role == LineRole::Maximum) {
@@ -68,7 +76,6 @@ impl Progress {
                 discounted,
             })
             .collect();
-        self.invoices += 1;
         Ok(())
     }
 
@@ -77,14 +84,16 @@ impl Progress {
         self.invoices
     }
 
-    /// What is left for one more invoice: usage that was not billed, what maximums of plans did not take off, and of a coupon's
-    /// fixed amount, which is given once a period however many invoices the period has, what was not given.
+    /// What is left for one more invoice: usage that was not billed, what the invoice at the start did not charge, what maximums of
+    /// plans did not take off, and of a coupon's fixed amount, which is given once a period however many invoices the period has,
+    /// what was not given. What the period before charged in advance is there already.
     pub fn take_off(&self, input: &mut InvoiceInput) -> Result<(), InvoiceError> {
         let spans: Vec<Vec<Period>> = spans(input)?.collect();
         for (place, before) in self.matched(&spans, &input.usage) {
             input.usage[place].billed_before = Some(before.usage.usage.clone());
             input.usage[place].discounted_before.clone_from(&before.discounted);
         }
+        input.charged_in_advance.extend(self.at_start.iter().cloned());
         if self.invoices > 0 {
             let caps =
                 self.capped.iter().map(|(plan, amount)| PlanCap { plan: plan.clone(), amount: *amount });

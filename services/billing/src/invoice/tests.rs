@@ -5,6 +5,7 @@ mod cutoff;
 mod given_back;
 mod late;
 mod on_the_way;
+mod opening;
 mod settlement;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,7 @@ fn charged(terms: &Terms) -> Vec<AdvanceCharge> {
             amount: taken.times(flat.amount).expect("fits"),
             price,
             discounts: Vec::new(),
+            at_start: false,
         })
     });
     prices.collect()

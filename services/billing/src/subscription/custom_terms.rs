@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    document::{ZeroInvoices, distinct},
+    document::{FirstInvoice, ZeroInvoices, distinct},
     overrides::OverrideSpec,
     terms::{BillingAnchor, Proration},
     terms_spec::{AddOnSpec, ChangeSpec, QuantitySpec, TermsSpec, TrialSpec},
@@ -51,6 +51,8 @@ pub struct CustomTerms {
     pub thresholds: Vec<ThresholdSpec>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub zero_invoices: ZeroInvoices,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_invoice: FirstInvoice,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -92,6 +94,7 @@ impl CustomTerms {
             overage: _,
             thresholds,
             zero_invoices: _,
+            first_invoice: _,
         } = self;
         for (index, taken) in quantities.iter().enumerate() {
             let below = |error: SpecError| error.below(&format!("quantities[{index}]"));

@@ -67,6 +67,8 @@ pub struct SubscriptionSpec {
     pub thresholds: Vec<ThresholdSpec>,
     #[serde(default)]
     pub zero_invoices: ZeroInvoices,
+    #[serde(default)]
+    pub first_invoice: FirstInvoice,
 }
 
 fn utc() -> String {
@@ -80,6 +82,16 @@ pub enum ZeroInvoices {
     Emit,
     /// It is not made, unless a line of it says something other than nothing.
     Skip,
+}
+
+/// When what the first period is charged in advance, and once, is billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum FirstInvoice {
+    /// With the first period's invoice, when that period is over.
+    #[default]
+    WithPeriod,
+    /// By an invoice of its own when billing starts.
+    AtStart,
 }
 
 impl SubscriptionSpec {
@@ -121,6 +133,7 @@ impl SubscriptionSpec {
             overage,
             thresholds,
             zero_invoices,
+            first_invoice,
         } = self.clone();
         CustomTerms {
             trial,
@@ -135,6 +148,7 @@ impl SubscriptionSpec {
             overage,
             thresholds,
             zero_invoices,
+            first_invoice,
         }
     }
 }

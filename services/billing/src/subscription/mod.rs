@@ -28,7 +28,7 @@ mod random_life;
 
 pub use billing_period::{BillingPeriod, NextPeriod, Segment, SegmentState};
 pub use custom_terms::{CustomTerms, Frame};
-pub use document::{SubscriptionSpec, ZeroInvoices};
+pub use document::{FirstInvoice, SubscriptionSpec, ZeroInvoices};
 pub use overrides::{OverrideSpec, overridden, unknown_override};
 pub use plan_change::{FieldChange, PlanChange, plan_changes};
 pub use plan_versions::{HeldPlan, PlanCut, VersionMade, cuts, version_in_force};

@@ -94,6 +94,14 @@ impl Periods<'_> {
         self.opening.as_ref().map(|opening| opening.start)
     }
 
+    /// The period that comes next as it is known at its start, to charge for it then: whole but for an end that is known, under the
+    /// terms that hold at its start. None where it begins with a pause, and when the subscription has ended.
+    pub fn at_its_start(&self) -> Result<Option<NextPeriod>, TimelineError> {
+        let Some(Opening { start, scheduled, .. }) = self.opening else { return Ok(None) };
+        let next = self.walk.foresee(start, scheduled, &self.walk.in_force)?;
+        Ok(Some(next).filter(|next| next.segment.state == SegmentState::Active))
+    }
+
     fn lay_out(&mut self, opened: &Opening) -> Result<BillingPeriod, TimelineError> {
         let run = self.walk.run(opened)?;
         self.opening = match run.then {
@@ -108,7 +116,11 @@ impl Periods<'_> {
             segments,
             first: std::mem::replace(&mut self.first, false),
             plans_before: std::mem::replace(&mut self.plans_before, held),
-            next: self.opening.as_ref().map(|next| self.walk.foresee(next)).transpose()?,
+            next: self
+                .opening
+                .as_ref()
+                .map(|next| self.walk.foresee(next.start, next.scheduled, &next.foreseen))
+                .transpose()?,
         })
     }
 }
@@ -293,10 +305,15 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    fn foresee(&self, next: &Opening) -> Result<NextPeriod, TimelineError> {
-        let period = Period { start: next.start, end: self.cut_at_end(next.scheduled.end) };
-        let segment = self.segment(period, &next.foreseen, &next.scheduled, Position::First)?;
-        Ok(NextPeriod { scheduled: next.scheduled, segment })
+    fn foresee(
+        &self,
+        start: Timestamp,
+        scheduled: Period,
+        in_force: &InForce,
+    ) -> Result<NextPeriod, TimelineError> {
+        let period = Period { start, end: self.cut_at_end(scheduled.end) };
+        let segment = self.segment(period, in_force, &scheduled, Position::First)?;
+        Ok(NextPeriod { scheduled, segment })
     }
 
     fn segment(

@@ -68,7 +68,7 @@ async fn of_period(
     input: &InvoiceInput,
     states: &[&str],
 ) -> Result<Option<InvoiceId>, StoreError> {
-    if input.kind == InvoiceKind::Progressive {
+    if input.kind != InvoiceKind::Period {
         return Ok(None);
     }
     let row = sqlx::query(
@@ -151,7 +151,7 @@ fn request(
 ) -> Result<BurnRequest, CreditError> {
     let last = match input.kind {
         InvoiceKind::Period => input.period.end.checked_sub(SignedDuration::from_micros(1)),
-        InvoiceKind::Progressive => Ok(input.stored_before),
+        InvoiceKind::Progressive | InvoiceKind::Opening => Ok(input.stored_before),
     };
     Ok(BurnRequest {
         invoice,

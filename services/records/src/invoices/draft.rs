@@ -37,11 +37,11 @@ impl InvoiceDraft {
             period_start: input.period.start,
             period_end: match input.kind {
                 InvoiceKind::Period => input.period.end,
-                InvoiceKind::Progressive => input.stored_before.min(input.period.end),
+                InvoiceKind::Progressive | InvoiceKind::Opening => input.stored_before.min(input.period.end),
             },
             part: match input.kind {
                 InvoiceKind::Period => 0,
-                InvoiceKind::Progressive => terms.next_part(),
+                InvoiceKind::Progressive | InvoiceKind::Opening => terms.next_part(),
             },
             plan_id: terms.plan.plan_id.clone(),
             plan_version: terms.plan.version,

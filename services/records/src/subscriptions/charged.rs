@@ -128,6 +128,7 @@ fn charge(row: &PgRow) -> Result<AdvanceCharge, StoreError> {
         price: parsed(row, "price")?,
         amount,
         discounts: Vec::new(),
+        at_start: false,
     })
 }
 

@@ -216,6 +216,13 @@ impl Course {
         self.next_terms(held, next)
     }
 
+    /// What an invoice at the subscription's start charges, by the versions that hold then. None where nothing is billed, or not yet
+    /// because of a pause.
+    pub(super) fn at_its_start(&self) -> Result<Option<NextTerms>, SubscriptionError> {
+        let first = self.periods()?.at_its_start()?;
+        first.map(|first| self.next_terms(Taken::default(), &first)).transpose()
+    }
+
     /// What the period before foresaw of this one.
     pub(super) fn was_foreseen(&self, placed: &Placed) -> Result<Option<NextTerms>, SubscriptionError> {
         let held = placed.taken.clone();

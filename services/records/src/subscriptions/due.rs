@@ -70,17 +70,21 @@ impl Records {
         self.next_periods(DOING, query, latest, after, limit).await
     }
 
-    /// Periods that are running, of subscriptions with thresholds, in the order of [`Records::due_periods`]. A subscription whose
-    /// last period is not billed yet waits for that: usage is billed in its order.
-    pub async fn running_with_thresholds(
+    /// Periods that are running and may be billed in part: of subscriptions with thresholds, and first ones of those that begin with an
+    /// invoice and have none yet. In the order of [`Records::due_periods`]. A subscription whose last period is not billed yet waits
+    /// for that: usage is billed in its order.
+    pub async fn running_to_bill(
         &self,
         now: Timestamp,
         after: Option<&DuePeriod>,
         limit: u32,
     ) -> Result<Vec<DuePeriod>, StoreError> {
-        const DOING: &str = "finding running periods with thresholds";
-        let query =
-            next_periods!("s.terms ? 'thresholds' AND s.next_period_start <= $1 AND s.next_period_end > $1");
+        const DOING: &str = "finding running periods to bill";
+        let query = next_periods!(
+            "s.next_period_start <= $1 AND s.next_period_end > $1 AND (s.terms ? 'thresholds'
+                OR s.terms->>'firstInvoice' = 'AtStart' AND NOT EXISTS (SELECT FROM invoices i
+                    WHERE i.tenant = s.tenant AND i.subscription_id = s.subscription_id AND i.state <> 'draft'))"
+        );
         self.next_periods(DOING, query, now, after, limit).await
     }
 

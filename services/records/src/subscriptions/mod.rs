@@ -143,7 +143,9 @@ pub struct PeriodTerms {
     /// What the period began with.
     pub plan: PlanVersion,
     pub charged_ahead: ChargedAhead,
-    /// What was billed of the period before its end, because its usage reached thresholds.
+    /// What an invoice at the period's start charges, where the subscription begins with one and nothing of it is billed yet.
+    pub at_start: Option<NextTerms>,
+    /// What was billed of the period before its end: at the subscription's start, and because its usage reached thresholds.
     pub progress: Progress,
     /// The amount of usage that the last of those invoices had reached; nothing where there is none.
     pub billed_on_the_way: Amount,

@@ -11,7 +11,8 @@ use meridian_billing::{
     ENGINE_VERSION,
     decimal::Amount,
     ids::SubscriptionId,
-    invoice::{BilledSegment, Computation, InvoiceInput, NextTerms, Progress, usage_amount},
+    invoice::{BilledSegment, Computation, InvoiceInput, InvoiceKind, NextTerms, Progress, usage_amount},
+    subscription::FirstInvoice,
 };
 use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 
@@ -161,7 +162,7 @@ fn plan_versions(course: &Course, segments: &[BilledSegment]) -> Result<Vec<Plan
 /// What else decides the invoices of periods: what was billed before, who pays, and what their plans count.
 struct Around {
     charged: ChargedByInvoices,
-    /// By subscription and start, what thresholds billed of the period, in the order of the parts.
+    /// By subscription and start, what was billed of the period before its end, in the order of the parts.
     parts: BTreeMap<(String, Timestamp), Vec<PgRow>>,
     redeemed: BTreeMap<String, Vec<PgRow>>,
     customers: BTreeMap<String, PgRow>,
@@ -208,6 +209,10 @@ impl Around {
         let charged_ahead = self.charged_before(&laid)?;
         let parts = self.parts.get(&laid.key()).map(Vec::as_slice).unwrap_or_default();
         let (progress, billed_on_the_way) = progress(parts)?;
+        let begins_with_an_invoice = laid.subscription.terms.first_invoice == FirstInvoice::AtStart
+            && laid.placed.billed.first
+            && progress.invoices() == 0;
+        let at_start = if begins_with_an_invoice { laid.course.at_its_start()? } else { None };
         let redeemed =
             self.redeemed.get(laid.subscription.id.as_str()).map(Vec::as_slice).unwrap_or_default();
         let index_of = |row: &PgRow| {
@@ -231,6 +236,7 @@ impl Around {
             subscription,
             plan: plans.into_iter().next().ok_or(SubscriptionError::NoSuchPeriod(start))?,
             charged_ahead,
+            at_start,
             progress,
             billed_on_the_way,
             redeemed,
@@ -283,7 +289,7 @@ async fn charged_by_next(
     Ok(found)
 }
 
-/// The computations of the invoices that thresholds asked for within periods.
+/// The computations of the invoices of parts of periods: at the start, and those that thresholds asked for.
 async fn parts(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: &str,
@@ -310,7 +316,7 @@ async fn parts(
     Ok(parts)
 }
 
-/// What the invoices that thresholds asked for charged of a period, and which amount of usage the last of them had reached.
+/// What the invoices of a period's parts charged of it, and which amount of usage the last one at a threshold had reached.
 fn progress(parts: &[PgRow]) -> Result<(Progress, Amount), SubscriptionError> {
     const DOING: &str = "reading what was billed within a period";
     let mut progress = Progress::default();
@@ -320,6 +326,9 @@ fn progress(parts: &[PgRow]) -> Result<(Progress, Amount), SubscriptionError> {
         let Computation { input, invoice } =
             serde_json::from_str(text).map_err(|error| StoreError::unreadable(DOING, error))?;
         progress.add(&input, &invoice).map_err(unbillable)?;
+        if input.kind == InvoiceKind::Opening {
+            continue;
+        }
         // By this release's engine, whichever computed it.
         let input = InvoiceInput { engine_version: ENGINE_VERSION, ..input };
         reached = usage_amount(&input).map_err(unbillable)?;

@@ -41,10 +41,16 @@ impl PeriodTerms {
         usage: Vec<PriceUsage>,
         stored_before: Timestamp,
     ) -> Result<InvoiceInput, SubscriptionError> {
-        let mut input = self.input(InvoiceKind::Period, usage, stored_before);
-        self.progress.take_off(&mut input).map_err(unbillable)?;
-        input.charged_in_advance = self.charged_in_advance(&input)?;
-        Ok(input)
+        self.less_what_is_billed(self.input(InvoiceKind::Period, usage, stored_before))
+    }
+
+    /// The engine's input for the invoice at the subscription's start, once that is over and as long as nothing else of the period is
+    /// billed; None where there is none.
+    pub fn opening_input(&self, stored_before: Timestamp) -> Option<InvoiceInput> {
+        let is_running = self.period.start < stored_before && stored_before < self.period.end;
+        let at_start = self.at_start.clone().filter(|_| is_running)?;
+        let input = self.input(InvoiceKind::Opening, Vec::new(), stored_before);
+        Some(InvoiceInput { next: Some(at_start), ..input })
     }
 
     /// The engine's input for usage up to the cutoff, because it reached a threshold.
@@ -53,10 +59,13 @@ impl PeriodTerms {
         usage: Vec<PriceUsage>,
         stored_before: Timestamp,
     ) -> Result<InvoiceInput, SubscriptionError> {
-        let mut input = self.input(InvoiceKind::Progressive, usage, stored_before);
-        self.progress.take_off(&mut input).map_err(unbillable)?;
-        // A plan's maximum is about this too: the invoice of the period relies on that the parts kept to it.
+        // A plan's maximum is about what was charged in advance too: the invoice of the period relies on that the parts kept to it.
+        self.less_what_is_billed(self.input(InvoiceKind::Progressive, usage, stored_before))
+    }
+
+    fn less_what_is_billed(&self, mut input: InvoiceInput) -> Result<InvoiceInput, SubscriptionError> {
         input.charged_in_advance = self.charged_in_advance(&input)?;
+        self.progress.take_off(&mut input).map_err(unbillable)?;
         Ok(input)
     }
 
@@ -79,7 +88,7 @@ impl PeriodTerms {
         }
     }
 
-    /// Which of the invoices that thresholds ask for in this period would be the next one.
+    /// Which of the invoices of the period's parts would be the next one.
     pub(crate) fn next_part(&self) -> i32 {
         i32::try_from(self.progress.invoices()).unwrap_or(i32::MAX - 1) + 1
     }

@@ -7,8 +7,8 @@ use meridian_billing::{
     subscription::{BillingAnchor, ChangeSpec, CustomTerms},
 };
 use meridian_records::{
-    CancelAt, Invoice, InvoiceDraft, NewCustomer, NewSubscription, Page, Subscription, SubscriptionError,
-    SubscriptionState, TenantRecords,
+    CancelAt, Invoice, InvoiceChange, InvoiceDraft, InvoiceError, InvoiceStep, NewCustomer, NewSubscription,
+    Page, SaveOutcome, Subscription, SubscriptionError, SubscriptionState, TenantRecords,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -296,13 +296,7 @@ async fn usage_that_reached_a_threshold_is_billed_once_and_the_period_charges_th
         world.acme.issue_invoice(&saved.invoice.id, instant(until), &by()).await.expect("issued")
     };
     assert_eq!(
-        world
-            .region
-            .records
-            .running_with_thresholds(instant("2026-07-10"), None, 10)
-            .await
-            .expect("found")
-            .len(),
+        world.region.records.running_to_bill(instant("2026-07-10"), None, 10).await.expect("found").len(),
         1
     );
     let first = threshold(12_000, "2026-07-10").await;
@@ -326,6 +320,112 @@ async fn usage_that_reached_a_threshold_is_billed_once_and_the_period_charges_th
         ["base 100.00", "calls 5.00", "total 105.00"]
     );
     assert_eq!(world.period(&subscription).await.as_deref(), Some("2026-08-01..2026-09-01"));
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn what_the_first_period_pays_in_advance_is_billed_at_its_start_once() {
+    let world = World::start().await;
+    let prices = |base: &str| {
+        json!({"prices": [
+            {"name": "base", "flat": {"amount": base, "billed": "InAdvance"}},
+            {"name": "set-up", "flat": {"amount": "99", "billed": "OneTime"}},
+            {"name": "calls", "meterRef": {"name": "api-calls"}, "perUnit": {"amount": "0.01"}}
+        ]})
+    };
+    world.plan("small", prices("31")).await;
+    world.plan("large", prices("62")).await;
+    let terms = json!({"firstInvoice": "AtStart", "coupons": [{"name": "welcome", "amount": "10", "currency": "USD"}]});
+    let subscription = world.subscribe("small", terms).await;
+    let found = async |at: &str| {
+        let running = world.region.records.running_to_bill(instant(at), None, 10).await.expect("found");
+        running.into_iter().map(|running| running.period.start).collect::<Vec<_>>()
+    };
+    let draft = async |until: &str| {
+        let terms = world.acme.period_terms(&subscription.id, None).await.expect("terms");
+        let input = terms.opening_input(instant(until))?;
+        Some(InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms))
+    };
+    let (start, soon) = ("2026-07-01", "2026-07-01T00:05:00Z");
+    assert_eq!(found("2026-06-30T23:59:59Z").await, [], "it has not begun");
+    assert_eq!(found(start).await, [instant(start)]);
+    assert_eq!(draft(start).await, None, "nothing of it is over");
+    assert_eq!(draft("2026-08-01").await, None, "its own invoice is due");
+
+    let outdated = draft(soon).await.expect("a draft");
+    let saved = world.acme.save_invoice(&outdated, &by()).await.expect("saved");
+    assert_eq!(found(soon).await.len(), 1, "a draft is not the invoice");
+    let seats = json!({"at": "2026-07-01T00:00:00Z", "quantities": [{"price": "base", "quantity": "2"}]});
+    world.change(&subscription, seats).await.expect("nothing is billed yet");
+    let refused = world.acme.issue_invoice(&saved.invoice.id, instant(soon), &by()).await;
+    assert!(matches!(refused, Err(InvoiceError::TermsOutdated)), "{refused:?}");
+
+    let current = draft(soon).await.expect("a draft");
+    let saved = world.acme.save_invoice(&current, &by()).await.expect("saved");
+    assert_eq!(saved.outcome, SaveOutcome::Refreshed);
+    let again = world.acme.save_invoice(&current, &by()).await.expect("saved");
+    assert_eq!((again.outcome, &again.invoice.id), (SaveOutcome::Kept, &saved.invoice.id));
+    let first = world.acme.issue_invoice(&saved.invoice.id, instant(soon), &by()).await.expect("issued");
+    assert_eq!(shown(&first), ["base 62.00", "set-up 99.00", "welcome -10.00", "total 151.00"]);
+    assert_eq!((first.part, first.period_start, first.period_end), (1, instant(start), instant(soon)));
+    assert_eq!(found(soon).await, []);
+    assert_eq!(draft("2026-07-02").await, None, "it is made");
+    let void = InvoiceChange {
+        step: InvoiceStep::Void { reason: "a mistake".to_owned() },
+        seen_version: None,
+        at: instant("2026-07-02"),
+        seed: Uuid::now_v7(),
+    };
+    let void = world.acme.change_invoice(&first.id, &void, &by()).await;
+    assert!(matches!(void, Err(InvoiceError::BuiltUpon)), "July's invoice counts on it: {void:?}");
+
+    let early = json!({"at": "2026-07-01T00:00:00Z", "planRef": {"name": "large"}});
+    let early = world.change(&subscription, early).await;
+    assert!(matches!(early, Err(SubscriptionError::AlreadyBilled { until }) if until == instant(soon)));
+    let upgrade = json!({"at": "2026-07-17T00:00:00Z", "planRef": {"name": "large"}});
+    world.change(&subscription, upgrade).await.expect("after it");
+    // 16 of 31 days of 62 are 32: 30 go back. Of two at 62, 15 days are 60; its own fee; and August. The coupon is given already.
+    assert_eq!(
+        shown(&world.bill(&subscription, 100).await),
+        [
+            "base -30.00",
+            "calls 1.00",
+            "base 60.00",
+            "set-up 99.00",
+            "calls 1.00",
+            "base 124.00",
+            "total 255.00"
+        ]
+    );
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["calls 0.00", "base 124.00", "total 124.00"]);
+    world.region.end().await;
+}
+
+#[tokio::test]
+async fn an_invoice_at_the_start_that_comes_too_late_is_not_issued() {
+    let world = World::start().await;
+    world
+        .plan("pro", json!({"prices": [{"name": "base", "flat": {"amount": "31", "billed": "InAdvance"}}]}))
+        .await;
+    let subscription = world.subscribe("pro", json!({"firstInvoice": "AtStart"})).await;
+    let terms = world.acme.period_terms(&subscription.id, None).await.expect("terms");
+    let input = terms.opening_input(instant("2026-07-31")).expect("an input");
+    let draft = InvoiceDraft::of(&Computation::of(input).expect("it computes"), &terms);
+    let saved = world.acme.save_invoice(&draft, &by()).await.expect("saved");
+    // July's own invoice knows of no other that was issued, and charges everything.
+    assert_eq!(shown(&world.bill(&subscription, 0).await), ["base 31.00", "base 31.00", "total 62.00"]);
+    let late = world.acme.issue_invoice(&saved.invoice.id, instant("2026-08-01"), &by()).await;
+    assert!(matches!(late, Err(InvoiceError::TermsOutdated)), "{late:?}");
+    assert!(
+        world
+            .region
+            .records
+            .running_to_bill(instant("2026-08-02"), None, 10)
+            .await
+            .expect("found")
+            .is_empty(),
+        "August is not its first period"
+    );
     world.region.end().await;
 }
 

@@ -127,7 +127,7 @@ impl BillingActivities {
         self.counted("find-due-periods", beating(&ctx, find_due(&self, find))).await
     }
 
-    /// Running periods of subscriptions that have thresholds, page by page.
+    /// Running periods of which a part may be billed, page by page.
     #[activity(name = "find-thresholds")]
     pub async fn find_thresholds(
         self: Arc<Self>,
@@ -137,7 +137,8 @@ impl BillingActivities {
         self.counted("find-thresholds", beating(&ctx, thresholds::find(&self, find))).await
     }
 
-    /// Bills the usage of a running period if it reached the next threshold, or says how far it is.
+    /// Bills what a first period is charged at its start, or the usage of a running period if it reached the next threshold; or says
+    /// how far it is.
     #[activity(name = "bill-threshold")]
     pub async fn bill_threshold(
         self: Arc<Self>,

@@ -1,5 +1,6 @@
-//! Usage that reached a threshold of its subscription is billed before the period ends: a sweep looks at the running periods of
-//! subscriptions that have thresholds, and each is billed by a workflow of its own, once at a time.
+//! What is billed of a period before it ends: usage that reached a threshold of its subscription, and where a subscription begins with
+//! an invoice, what is charged in advance. A sweep looks at the running periods of such subscriptions, and each is billed by a
+//! workflow of its own, once at a time.
 
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ContinueAsNewOptions, WorkflowContext, WorkflowResult};
@@ -53,7 +54,8 @@ async fn start_all<W>(
     count_started(join_all(starts).await, report)
 }
 
-/// One running period: what was used up to now, once it is all stored, is held against the next threshold.
+/// One running period: the invoice at its start, or else what was used up to now, once it is all stored, is held against the next
+/// threshold.
 #[workflow]
 #[derive(Default)]
 pub struct BillThreshold;
