@@ -167,6 +167,12 @@ mod tests {
                 "2015-08-14T14:00:00Z",
                 ["2015-08-14T14:00:00Z", "2015-08-14T15:00:00Z", "2015-08-14T15:30:00Z"],
             ),
+            // 23:30 becomes midnight: half of the hour before is cut off.
+            (
+                "Asia/Singapore",
+                "1981-12-31T15:30:00Z",
+                ["1981-12-31T15:30:00Z", "1981-12-31T16:00:00Z", "1981-12-31T17:00:00Z"],
+            ),
         ] {
             let buckets = Buckets::new(BucketSize::Hour, zone).expect("a zone");
             let mut start = buckets.start_of(at(from)).expect("in range");

@@ -39,7 +39,7 @@ pub struct InvoiceDraft {
     pub subscription: SubscriptionId,
     pub period_start: Timestamp,
     pub period_end: Timestamp,
-    /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
+    /// 0 for the period's own invoice; those before its end, at the start or at a threshold, are counted from 1.
     pub part: i32,
     /// `plan_…` and the version that it was computed by.
     pub plan_id: String,
@@ -88,7 +88,7 @@ pub struct Invoice {
     pub period_end: Timestamp,
     /// 0, and one more for each that replaces a void one.
     pub revision: i32,
-    /// 0 for the period's own invoice; those that a threshold asked for before its end are counted from 1.
+    /// 0 for the period's own invoice; those before its end, at the start or at a threshold, are counted from 1.
     pub part: i32,
     pub state: InvoiceStatus,
     /// Raised by one with each change; what a change may say that it saw.

@@ -1,21 +1,24 @@
-//! Usage that reaches a threshold is billed while its period runs, once.
+//! What is billed while its period runs, once: usage that reaches a threshold, and what is paid in advance at the start.
 
 use jiff::Timestamp;
-use meridian_billing::subscription::{BillingAnchor, CustomTerms};
-use meridian_records::{NewCustomer, NewSubscription, Subscription};
+use meridian_billing::{
+    catalogue::PlanSpec,
+    subscription::{BillingAnchor, CustomTerms},
+};
+use meridian_records::{NewCustomer, NewSubscription, Source, Subscription};
 use meridian_worker::{
     wire::{Cycle, CycleReport},
     workflows::BillThresholds,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use temporalio_client::{WorkflowGetResultOptions, WorkflowStartOptions};
 use uuid::Uuid;
 
 use crate::world::{PATIENCE, World, by};
 
 impl World {
-    /// A customer whose usage is billed at every 20 USD of it, from the start of the running month on.
-    async fn with_thresholds(&self) -> Subscription {
+    /// A customer with such terms, from the start of the running month on.
+    async fn running(&self, plan: &str, terms: Value) -> Subscription {
         let new = NewCustomer {
             key: "big".parse().expect("a key"),
             name: String::new(),
@@ -24,10 +27,9 @@ impl World {
         };
         let customer = self.tenant().create_customer(&new, Uuid::now_v7(), &by()).await.expect("customer");
         let today = Timestamp::now().to_string();
-        let terms = json!({"thresholds": [{"amount": "20", "recurring": true}]});
         let new = NewSubscription {
             customer_id: customer.id,
-            plan: "starter".parse().expect("a name"),
+            plan: plan.parse().expect("a name"),
             starts_at: format!("{}-01T00:00:00Z", &today[..7]).parse().expect("an instant"),
             ends_at: None,
             anchor: BillingAnchor::Calendar,
@@ -68,7 +70,8 @@ impl World {
 async fn usage_is_billed_when_it_reaches_a_threshold_and_not_again() {
     let world = World::start().await;
     world.worker(&[]);
-    let subscription = world.with_thresholds().await;
+    let every_20 = json!({"thresholds": [{"amount": "20", "recurring": true}]});
+    let subscription = world.running("starter", every_20).await;
     let start = subscription.next_period.expect("a period").start;
     world.use_calls_of("big", start, 11_999).await;
     let one = CycleReport { started: 1, under_way: 0 };
@@ -89,5 +92,42 @@ async fn usage_is_billed_when_it_reaches_a_threshold_and_not_again() {
     world.bill_thresholds("thresholds 4").await;
     world.wait_for_parts(&subscription, 2).await;
     assert_eq!(world.billed(&subscription).await, [("25".to_owned(), 1), ("16".to_owned(), 2)]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_begins_with_an_invoice_has_one_however_often_a_worker_dies_over_it() {
+    let world = World::start().await;
+    let prepaid = PlanSpec::from_json(&json!({
+        "regionRef": {"name": "test"}, "currency": "USD", "interval": {"unit": "Month", "count": 1},
+        "prices": [
+            {"name": "base", "flat": {"amount": "50", "billed": "InAdvance"}},
+            {"name": "calls", "meterRef": {"name": "api-calls"}, "perUnit": {"amount": "0.01"}},
+        ],
+    }));
+    let source = Source { uid: "prepaid".to_owned(), generation: 1 };
+    let name = "prepaid".parse().expect("a name");
+    world.records.put_plan(&name, &source, &prepaid.expect("a plan"), &by()).await.expect("the plan");
+    let terms = json!({"firstInvoice": "AtStart", "thresholds": [{"amount": "20"}]});
+    let subscription = world.running("prepaid", terms).await;
+    let start = subscription.next_period.expect("a period").start;
+    world.use_calls_of("big", start, 2_500).await;
+
+    let dying = world.worker(&[("MERIDIAN_CRASH_AT", "bill-threshold/saved")]);
+    let (_, died) = tokio::join!(world.bill_thresholds("openings 1"), async {
+        let died = world.ended(dying).await;
+        world.worker(&[]);
+        died
+    });
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&died), Some(libc::SIGABRT));
+    world.wait_for_parts(&subscription, 1).await;
+    assert_eq!(world.billed(&subscription).await, [("50".to_owned(), 1)]);
+    // From then on it is about usage.
+    while world.bill_thresholds(&format!("wait {}", Uuid::now_v7())).await.under_way > 0 {}
+    world.wait_for_parts(&subscription, 2).await;
+    assert_eq!(world.billed(&subscription).await, [("50".to_owned(), 1), ("25".to_owned(), 2)]);
+    world.bill_thresholds("openings 2").await;
+    while world.bill_thresholds(&format!("wait {}", Uuid::now_v7())).await.under_way > 0 {}
+    assert_eq!(world.billed(&subscription).await.len(), 2);
     world.end().await;
 }
