@@ -26,10 +26,12 @@ pub(crate) struct Invoice {
     /// Given when it is issued; a tenant's numbers have no gaps.
     #[schema(example = "INV-000001")]
     pub number: Option<String>,
-    /// `draft`, `issued`, `paid` or `void`; `preview` for what was only computed.
+    /// `draft`, `issued`, `paid` or `void`; `skipped` for one of nothing that nobody is sent; `preview` for what was only computed.
     pub status: String,
     /// Raised by one with each change. A request to change the invoice may say which one it saw; 0 for a preview.
     pub version: u64,
+    /// 0 for the period's own invoice; those before its end, at the start or at a threshold, are counted from 1.
+    pub part: i32,
     /// 0 for the first invoice of a period, one more for each that replaces a void one.
     pub revision: i32,
     /// It is void and its period is billed again, by the invoice of the next revision.
@@ -200,6 +202,7 @@ pub(super) fn show(invoice: Record) -> Invoice {
         number: invoice.number,
         status: invoice.state.as_str().to_owned(),
         version: invoice.version,
+        part: invoice.part,
         revision: invoice.revision,
         reissued: invoice.reissued,
         customer_id: invoice.customer_id,

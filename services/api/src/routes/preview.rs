@@ -87,6 +87,7 @@ fn show(terms: &PeriodTerms, computed: ComputedInvoice, at: Timestamp, now: Time
         number: None,
         status: "preview".to_owned(),
         version: 0,
+        part: 0,
         revision: 0,
         reissued: false,
         customer_id: terms.subscription.customer_id.clone(),

@@ -54,6 +54,7 @@ async fn an_invoice_is_paid_once_and_by_the_version_that_was_seen() {
         (&issued["version"], &issued["revision"], &issued["reissued"], &issued["paid_at"]),
         (&json!(2), &json!(0), &json!(false), &json!(null))
     );
+    assert_eq!(issued["part"], 0, "of the whole period");
     let stale = region.post("acme", &pay, json!({"version": 1})).await.problem(409, "invoice_changed");
     assert_eq!(stale["field"], "version");
     for reference in ["", " ", "a\u{0}", &"x".repeat(257)] {
