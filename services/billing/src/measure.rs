@@ -2,9 +2,13 @@
 //!
 //! This is the meaning of usage; a store that answers from roll-ups must say the same. Contributions may come in any order and
 //! of any time: those within the spans count, and of a meter that is never reset those before them make the level that the
-//! first span begins with.
+//! first span begins with. A time-weighted level that each period resets is nothing when the period begins; within it, it stands
+//! through changes, pauses and buckets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::Timestamp;
 
@@ -36,17 +40,37 @@ pub enum MeasureError {
     Overflow(#[from] Overflow),
 }
 
-/// What the meter says of the spans (in order, without overlap), in the shape that a price asks for. A mean over time is over
-/// `whole`, of which the spans are parts: so that the parts of a period come to what all of it comes to. None: over the spans
-/// alone.
+/// The time that is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Window<'a> {
+    /// In order, without overlap.
+    pub spans: &'a [Period],
+    /// A mean over time is over this, of which the spans are parts: so that the parts of a period come to what all of it comes to.
+    /// None: over the spans alone.
+    pub whole: Option<Period>,
+    /// Where the period begins that the spans are of.
+    pub since: Timestamp,
+}
+
+/// What the meter says of the window, in the shape that a price asks for.
 pub fn measure(
     meter: &MeterSpec,
     shape: &UsageShape,
-    spans: &[Period],
-    whole: Option<Period>,
+    window: Window<'_>,
     zone: &str,
     contributions: &[&Contribution],
 ) -> Result<Measured, MeasureError> {
+    let Window { spans, whole, since } = window;
+    // To a level that begins with the period, the period is all there ever was.
+    let (meter, contributions) = if stands_within_its_period(meter) {
+        let since_us = since.as_microsecond();
+        let of_period = contributions.iter().filter(|contribution| contribution.time_us >= since_us);
+        let never_reset = MeterSpec { reset: ResetPolicy::Never, ..meter.clone() };
+        (Cow::Owned(never_reset), Cow::Owned(of_period.copied().collect()))
+    } else {
+        (Cow::Borrowed(meter), Cow::Borrowed(contributions))
+    };
+    let (meter, contributions): (&MeterSpec, &[&Contribution]) = (&meter, &contributions);
     let within = |time_us: i64| spans.iter().any(|span| contains(*span, time_us));
     let events = contributions.iter().filter(|contribution| within(contribution.time_us)).count() as u64;
     let usage = match shape {
@@ -75,6 +99,11 @@ pub fn measure(
         }
     };
     Ok(Measured { usage, events })
+}
+
+/// Whether what the meter says of a part of a period depends on what came before it in the period, and on nothing earlier.
+pub fn stands_within_its_period(meter: &MeterSpec) -> bool {
+    meter.aggregation == AggregationKind::WeightedSum && meter.reset == ResetPolicy::EachPeriod
 }
 
 fn contains(span: Period, time_us: i64) -> bool {

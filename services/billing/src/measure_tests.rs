@@ -48,7 +48,8 @@ fn check_in(
 ) -> String {
     let events: Vec<Contribution> = events.iter().enumerate().map(event).collect();
     let events: Vec<&Contribution> = events.iter().collect();
-    let measured = measure(meter, shape, spans, whole, "UTC", &events).expect("measures");
+    let window = Window { spans, whole, since: spans[0].start };
+    let measured = measure(meter, shape, window, "UTC", &events).expect("measures");
     let shown = match measured.usage {
         Usage::Total(quantity) => quantity.to_string(),
         Usage::Buckets(buckets) => {
@@ -125,11 +126,11 @@ fn time_between_two_spans_does_not_count() {
     ];
     assert_eq!(check(&sum(), &UsageShape::Total, &spans, &EVENTS), "2 events: 3");
     let level = meter("aggregation: WeightedSum, valueProperty: v");
-    // 10 hours of 1; then nothing for 10.5 hours and 2 for 13.5, of a day that begins anew.
-    let expected = "2 events: 1.088235294117647059";
+    // 10 hours of 1; then a day of 2, which is set between the spans and once more within the second: 58 of 34 hours.
+    let expected = "2 events: 1.705882352941176471";
     assert_eq!(check(&level, &UsageShape::Total, &spans, &EVENTS), expected);
-    // The same 37 of the 744 hours of March, each part rounded.
-    let expected = "2 events: 0.049731182795698924";
+    // The same 58 of the 744 hours of March, each part rounded.
+    let expected = "2 events: 0.077956989247311828";
     assert_eq!(check_in(&level, &UsageShape::Total, &spans, Some(march()), &EVENTS), expected);
 }
 
@@ -158,6 +159,43 @@ fn a_level_in_a_part_of_a_period_counts_for_that_part_of_it() {
     let days = UsageShape::Buckets { size: BucketSize::Day, group_by: Vec::new() };
     let last_day = [period("2026-04-30T00:00:00Z", "2026-05-01T00:00:00Z")];
     assert_eq!(of(&last_day, &days, &before), "0 events: 04-30T00=90");
+}
+
+#[test]
+fn a_level_that_each_period_resets_stands_through_its_buckets_and_parts() {
+    let level = meter("aggregation: WeightedSum, valueProperty: v");
+    let day = period("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+    let rest = period("2026-03-01T20:00:00Z", "2026-03-02T00:00:00Z");
+    // What was before the day is nothing to it.
+    let events = [
+        ("2026-02-28T23:00:00Z", "7", "eu"),
+        ("2026-03-01T21:30:00Z", "6", "eu"),
+        ("2026-03-01T22:00:00Z", "4", "eu"),
+    ];
+    let of = |spans: &[Period], shape: &UsageShape, since: Period| {
+        let events: Vec<Contribution> = events.iter().enumerate().map(event).collect();
+        let events: Vec<&Contribution> = events.iter().collect();
+        let window = Window { spans, whole: Some(day), since: since.start };
+        measure(&level, shape, window, "UTC", &events).expect("measures")
+    };
+    let hours = UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() };
+    let buckets = |measured: Measured| match measured.usage {
+        Usage::Buckets(buckets) => {
+            buckets.iter().map(|bucket| bucket.quantity.to_string()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(buckets(of(&[day], &hours, day)), ["3", "4", "4"]);
+    assert_eq!(buckets(of(&[rest], &hours, day)), ["3", "4", "4"]);
+    let last = period("2026-03-01T23:00:00Z", "2026-03-02T00:00:00Z");
+    assert_eq!(buckets(of(&[last], &hours, day)), ["4"], "it began within the period, before the price");
+    assert_eq!(of(&[last], &hours, day).events, 0);
+    assert_eq!(buckets(of(&[last], &hours, last)), Vec::<String>::new());
+    // 11 of the 24 hours' sum.
+    let total =
+        |spans: &[Period]| of(spans, &UsageShape::Total, day).usage.total().expect("fits").to_string();
+    assert_eq!(total(&[day]), "0.458333333333333333");
+    assert_eq!(total(&[last]), "0.166666666666666667");
 }
 
 #[test]
@@ -200,8 +238,9 @@ proptest! {
         events in prop::collection::vec((-1_000_000i64..2_678_400, 0u32..10_000), 0..20),
         mut cuts in prop::collection::vec(1i64..2_678_399_999_999, 0..5),
         cents in 1u32..1000,
+        reset in prop::sample::select(vec!["Never", "EachPeriod"]),
     ) {
-        let level = meter("aggregation: WeightedSum, valueProperty: v, reset: Never");
+        let level = meter(&format!("aggregation: WeightedSum, valueProperty: v, reset: {reset}"));
         let (start, end) = (march().start.as_microsecond(), march().end.as_microsecond());
         let events: Vec<Contribution> = events.iter().enumerate().map(|(index, (second, value))| Contribution {
             quantity: Quantity::from_integer(i64::from(*value)),
@@ -212,7 +251,10 @@ proptest! {
             id: index.to_string(),
         }).collect();
         let events: Vec<&Contribution> = events.iter().collect();
-        let of = |spans: &[Period]| measure(&level, &UsageShape::Total, spans, Some(march()), "UTC", &events).expect("measures").usage.total().expect("fits");
+        let of = |spans: &[Period]| {
+            let window = Window { spans, whole: Some(march()), since: march().start };
+            measure(&level, &UsageShape::Total, window, "UTC", &events).expect("measures").usage.total().expect("fits")
+        };
         cuts.sort();
         cuts.dedup();
         let bounds: Vec<i64> = [start].into_iter().chain(cuts.iter().map(|cut| start + cut)).chain([end]).collect();
@@ -257,7 +299,8 @@ proptest! {
                 "Percentile" => "aggregation: Percentile, valueProperty: v, percentile: '95'".to_owned(),
                 other => format!("aggregation: {other}, valueProperty: v"),
             };
-            let of = |shape: UsageShape| measure(&meter(&rest), &shape, &spans, None, "UTC", &events).expect("measures").usage.total().expect("fits");
+            let window = Window { spans: &spans, whole: None, since: march().start };
+            let of = |shape: UsageShape| measure(&meter(&rest), &shape, window, "UTC", &events).expect("measures").usage.total().expect("fits");
             let month = UsageShape::Buckets { size: BucketSize::Month, group_by: Vec::new() };
             prop_assert_eq!(of(month), of(UsageShape::Total), "{}", rest);
         }
@@ -278,7 +321,8 @@ proptest! {
             id: index.to_string(),
         }).collect();
         let events: Vec<&Contribution> = events.iter().collect();
-        let of = |shape: UsageShape| measure(&sum(), &shape, &[march()], Some(march()), "Asia/Kolkata", &events).expect("measures").usage.total().expect("fits");
+        let window = Window { spans: &[march()], whole: Some(march()), since: march().start };
+        let of = |shape: UsageShape| measure(&sum(), &shape, window, "Asia/Kolkata", &events).expect("measures").usage.total().expect("fits");
         let total = of(UsageShape::Total);
         prop_assert_eq!(of(UsageShape::Buckets { size, group_by: vec!["region".to_owned()] }), total);
         prop_assert_eq!(of(UsageShape::Groups { dimensions: vec!["region".to_owned()] }), total);

@@ -8,7 +8,7 @@ use meridian_billing::{
     decimal::{Decimal, Quantity},
     ids::MeterName,
     invoice::{Metered, PriceUsage, check_add_ons, metered},
-    measure::measure,
+    measure::{Window, measure},
     meter::Contribution,
     period::Period,
     price::{Usage, UsageShape},
@@ -56,7 +56,7 @@ impl<'a> Known<'a> {
         period: Period,
         until: Option<Timestamp>,
     ) -> Result<PriceUsage, SimulateError> {
-        let Metered { plan, price, meter, shape, spans, whole } = charge;
+        let Metered { plan, price, meter, shape, spans, whole, since } = charge;
         let spec = self.catalogue.meters.get(meter);
         self.check_times(charge, period)?;
         self.check_buckets(charge)?;
@@ -71,8 +71,9 @@ impl<'a> Known<'a> {
         let given = self.given(charge, period, spec, !contributions.is_empty())?;
         let (usage, events) = match (spec, given) {
             (Some(spec), given) if given.is_none() || !contributions.is_empty() => {
+                let window = Window { spans, whole: *whole, since: *since };
                 let measured =
-                    measure(&self.as_counted(meter, spec), shape, spans, *whole, &self.zone, &contributions)
+                    measure(&self.as_counted(meter, spec), shape, window, &self.zone, &contributions)
                         .map_err(|error| in_usage(&error))?;
                 let usage = match (measured.usage, given) {
                     (Usage::Total(counted), Some(given)) => {

@@ -9,10 +9,11 @@ use meridian_billing::{
     decimal::Amount,
     ids::{CustomerKey, InvoiceId, SubscriptionId, TenantId},
     invoice::{
-        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, Progress,
-        burnable, charged_ahead, usage_amount,
+        self, Adjustments, AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, Metered,
+        Progress, burnable, charged_ahead, usage_amount,
     },
     ledger::{Balance, BurnRequest, Debt, Ledger, materialise},
+    measure::stands_within_its_period,
     period::Period,
     subscription::{SubscriptionSpec, ZeroInvoices, next_threshold},
 };
@@ -119,10 +120,16 @@ fn lost(
                 lost.unbilled.push(sentence);
             }
         }
-        let never = catalogue.meters.get(meter).is_some_and(|meter| meter.reset == ResetPolicy::Never);
+        let spec = catalogue.meters.get(meter);
+        let never = spec.is_some_and(|meter| meter.reset == ResetPolicy::Never);
+        let stands = spec.is_some_and(stands_within_its_period);
         let counts = |time: Timestamp| {
-            let mut spans = counting().flat_map(|(_, charge)| &charge.spans);
-            spans.any(|span| span.contains(time) || (never && time < span.start))
+            let makes_its_level = |charge: &Metered, span: &Period| {
+                time < span.start && (never || (stands && charge.since <= time))
+            };
+            counting().any(|(_, charge)| {
+                charge.spans.iter().any(|span| span.contains(time) || makes_its_level(charge, span))
+            })
         };
         let mut uncounted = 0;
         for (time, _) in kind.contributions() {

@@ -13,6 +13,7 @@ use meridian_billing::{
     catalogue::{AggregationKind, MeterSpec, ResetPolicy},
     decimal::Quantity,
     invoice::Metered,
+    measure::stands_within_its_period,
     meter::Contribution,
     price::UsageShape,
 };
@@ -142,11 +143,16 @@ impl<'a> Look<'a> {
         (Grain::of(self.metered, self.spec), self.spec.reset)
     }
 
-    /// From the first span's start to the last one's end; of a meter that is never reset, from the beginning.
+    /// From the first span's start to the last one's end; of a level from where the period begins, and of a meter that is never
+    /// reset from the beginning.
     fn range(&self) -> Option<(i64, i64)> {
         let (first, last) = self.metered.spans.first().zip(self.metered.spans.last())?;
         let start_us = match self.spec.reset {
-            ResetPolicy::EachPeriod => first.start.as_microsecond().clamp(0, TIME_MAX_US),
+            ResetPolicy::EachPeriod => {
+                let stands = stands_within_its_period(self.spec);
+                let start = if stands { self.metered.since.min(first.start) } else { first.start };
+                start.as_microsecond().clamp(0, TIME_MAX_US)
+            }
             ResetPolicy::Never => 0,
         };
         Some((start_us, last.end.as_microsecond().clamp(start_us, TIME_MAX_US)))

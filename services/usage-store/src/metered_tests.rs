@@ -11,7 +11,7 @@ use meridian_billing::{
     decimal::Quantity,
     ids::{MeterName, PlanName, PriceName},
     invoice::Metered,
-    measure::measure,
+    measure::{self, measure},
     meter::{Contribution, FinishError, Partial},
     period::Period,
     price::UsageShape,
@@ -233,19 +233,19 @@ async fn prices_are_told_what_the_same_events_measure_without_a_store() {
 /// The shapes that a price can ask for.
 fn asked() -> Vec<Metered> {
     let at = |minutes: i64| MARCH + minutes * MINUTE;
-    let whole = Period::from_microseconds(at(10), at(110)).expect("a period");
+    let all = Period::from_microseconds(at(10), at(110)).expect("a period");
     let cut = [(at(10) + 1, at(40) + 17), (at(50), at(110))]
         .map(|(start, end)| Period::from_microseconds(start, end).expect("a period"));
     let shapes = [
-        (UsageShape::Total, vec![whole], None),
-        (UsageShape::Total, vec![whole], Some(whole)),
-        (UsageShape::Total, vec![cut[1]], Some(whole)),
+        (UsageShape::Total, vec![all], None),
+        (UsageShape::Total, vec![all], Some(all)),
+        (UsageShape::Total, vec![cut[1]], Some(all)),
         (UsageShape::Total, cut.to_vec(), None),
-        (UsageShape::Total, cut.to_vec(), Some(whole)),
-        (UsageShape::Transactions, vec![whole], None),
-        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![whole], None),
-        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![cut[0]], Some(whole)),
-        (UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() }, vec![whole], None),
+        (UsageShape::Total, cut.to_vec(), Some(all)),
+        (UsageShape::Transactions, vec![all], None),
+        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![all], None),
+        (UsageShape::Groups { dimensions: vec!["region".to_owned()] }, vec![cut[0]], Some(all)),
+        (UsageShape::Buckets { size: BucketSize::Hour, group_by: Vec::new() }, vec![all], None),
         (
             UsageShape::Buckets { size: BucketSize::Minute, group_by: vec!["region".to_owned()] },
             cut.to_vec(),
@@ -259,6 +259,7 @@ fn asked() -> Vec<Metered> {
         shape,
         spans,
         whole,
+        since: all.start,
     };
     shapes.into_iter().map(metered).collect()
 }
@@ -295,8 +296,9 @@ async fn check_shapes(database: &Database, tenant: &str, facts: &[Fact], spec: &
         .collect();
     let contributions: Vec<&Contribution> = contributions.iter().collect();
     for (metered, told) in metered.iter().zip(told) {
-        let Metered { shape, spans, whole, .. } = metered;
-        let measured = measure(spec, shape, spans, *whole, "Asia/Kolkata", &contributions).expect("measures");
+        let Metered { shape, spans, whole, since, .. } = metered;
+        let window = measure::Window { spans, whole: *whole, since: *since };
+        let measured = measure(spec, shape, window, "Asia/Kolkata", &contributions).expect("measures");
         assert_eq!((&told.usage, told.events), (&measured.usage, measured.events), "{shape:?} of {spec:?}");
     }
 }

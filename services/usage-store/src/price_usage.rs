@@ -8,11 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use meridian_billing::{
     catalogue::{AggregationKind, MeterSpec},
     ids::MeterName,
     invoice::{Metered, PriceUsage},
-    measure::{MeasureError, measure},
+    measure::{MeasureError, Window, measure, stands_within_its_period},
     meter::Contribution,
     period::Period,
     price::{Usage, UsageShape},
@@ -150,10 +151,10 @@ fn asks<'a>(query: &'a PriceUsageQuery<'a>) -> Result<Vec<Ask<'a>>, PriceUsageEr
 impl<'a> Ask<'a> {
     /// The span whose total is all that the price asks for; None where it looks closer.
     fn total(&self) -> Option<Period> {
-        let Metered { shape, spans, whole, .. } = self.metered;
+        let Metered { shape, spans, whole, since, .. } = self.metered;
         match (shape, spans.as_slice()) {
-            // Of a mean over more than the span, the store knows no part.
-            (UsageShape::Total, [span]) if !is_part(self.spec, *span, *whole) => Some(*span),
+            // Of a mean over more than the span, the store knows no part; nor of a level that began before it.
+            (UsageShape::Total, [span]) if !is_part(self.spec, *span, *whole, *since) => Some(*span),
             (
                 UsageShape::Total
                 | UsageShape::Transactions
@@ -192,15 +193,18 @@ impl<'a> Ask<'a> {
         };
         let events = rows.iter().filter(|row| within(row)).map(|(_, events)| events).sum();
         let contributions: Vec<&Contribution> = rows.iter().map(|(contribution, _)| contribution).collect();
-        let Metered { shape, spans, whole, .. } = self.metered;
-        let measured = measure(self.spec, shape, spans, *whole, self.query.time_zone, &contributions);
+        let Metered { shape, spans, whole, since, .. } = self.metered;
+        let window = Window { spans, whole: *whole, since: *since };
+        let measured = measure(self.spec, shape, window, self.query.time_zone, &contributions);
         Ok((measured.map_err(|source| self.unmeasurable(source))?.usage, events))
     }
 }
 
 /// Whether what the span comes to depends on what it is a part of.
-fn is_part(meter: &MeterSpec, span: Period, whole: Option<Period>) -> bool {
-    meter.aggregation == AggregationKind::WeightedSum && whole.is_some_and(|whole| whole != span)
+fn is_part(meter: &MeterSpec, span: Period, whole: Option<Period>, since: Timestamp) -> bool {
+    let of_mean =
+        meter.aggregation == AggregationKind::WeightedSum && whole.is_some_and(|whole| whole != span);
+    of_mean || stands_within_its_period(meter) && since != span.start
 }
 
 /// What the store answered, in the order of the asks.

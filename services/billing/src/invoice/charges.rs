@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::input::{BilledSegment, InvoiceInput, PlanTerms, Terms};
 use crate::{
     catalogue::{NameRef, PriceSpec, SpecError, SpecErrorCode},
@@ -44,11 +46,14 @@ pub struct Metered {
     pub spans: Vec<Period>,
     /// Of what the spans are parts: a level counts for how long of this it stood. None: of themselves.
     pub whole: Option<Period>,
+    /// Where the billed period begins: a level that each period resets stands from there on, whenever its price begins to hold.
+    pub since: Timestamp,
 }
 
 /// What a shell must read before it can ask for an invoice. `input.usage` is not looked at.
 pub fn metered(segments: &[BilledSegment]) -> Result<Vec<Metered>, SpecError> {
-    let whole = segments.first().and_then(|segment| segment.scheduled);
+    let Some(first) = segments.first() else { return Ok(Vec::new()) };
+    let (whole, since) = (first.scheduled, first.period.start);
     let mut metered = Vec::new();
     for charge in charges(segments)? {
         let Some(shape) = UsageShape::of(charge.price)? else { continue };
@@ -62,6 +67,7 @@ pub fn metered(segments: &[BilledSegment]) -> Result<Vec<Metered>, SpecError> {
             shape,
             spans: charge.spans(),
             whole,
+            since,
         });
     }
     Ok(metered)
