@@ -74,12 +74,12 @@ pub fn measure(
     let within = |time_us: i64| spans.iter().any(|span| contains(*span, time_us));
     let events = contributions.iter().filter(|contribution| within(contribution.time_us)).count() as u64;
     let usage = match shape {
-        UsageShape::Total => Usage::Total(total(meter, spans, whole, contributions)?),
+        UsageShape::Total => Usage::Total(total(meter, spans, whole, &Course::of(meter, contributions)?)?),
         UsageShape::Transactions => Usage::Transactions(transactions(spans, contributions)),
         UsageShape::Groups { dimensions } => {
             let mut groups = Vec::new();
             for (values, members) in by_group(dimensions, contributions) {
-                let quantity = total(meter, spans, whole, &members)?;
+                let quantity = total(meter, spans, whole, &Course::of(meter, &members)?)?;
                 if !quantity.is_zero() {
                     groups.push(GroupUsage { values, quantity });
                 }
@@ -90,7 +90,7 @@ pub fn measure(
             let buckets = Buckets::new(*size, zone)?;
             let mut all = Vec::new();
             for (group, members) in by_group(group_by, contributions) {
-                for (start, quantity) in in_buckets(meter, spans, &buckets, &members)? {
+                for (start, quantity) in in_buckets(meter, spans, &buckets, &Course::of(meter, &members)?)? {
                     all.push(BucketUsage { start, group: group.clone(), quantity });
                 }
             }
@@ -110,19 +110,64 @@ fn contains(span: Period, time_us: i64) -> bool {
     span.start.as_microsecond() <= time_us && time_us < span.end.as_microsecond()
 }
 
+/// A group's contributions in order of time, and the level that each leaves: of a meter that is never reset, what all of them so far
+/// come to; of any other, nothing.
+struct Course<'a> {
+    contributions: Vec<&'a Contribution>,
+    /// Before the first of them, and after each.
+    levels: Vec<Quantity>,
+}
+
+impl<'a> Course<'a> {
+    fn of(meter: &MeterSpec, contributions: &[&'a Contribution]) -> Result<Self, MeasureError> {
+        let mut contributions = contributions.to_vec();
+        contributions.sort_by(|a, b| (a.time_us, &a.source, &a.id).cmp(&(b.time_us, &b.source, &b.id)));
+        let mut levels = Vec::with_capacity(contributions.len() + 1);
+        let mut level = Quantity::ZERO;
+        levels.push(level);
+        for contribution in &contributions {
+            level = Partial::of(meter.aggregation, contribution).carry(level, meter)?;
+            levels.push(level);
+        }
+        Ok(Self { contributions, levels })
+    }
+
+    /// How many of them come before an instant.
+    fn before(&self, at: Timestamp) -> usize {
+        self.contributions.partition_point(|contribution| contribution.time_us < at.as_microsecond())
+    }
+
+    fn level_at(&self, at: Timestamp) -> Quantity {
+        self.levels[self.before(at)]
+    }
+
+    fn within(&self, span: Period) -> &[&'a Contribution] {
+        &self.contributions[self.before(span.start)..self.before(span.end)]
+    }
+
+    fn partial(&self, meter: &MeterSpec, spans: &[Period]) -> Result<Partial, MergeError> {
+        spans
+            .iter()
+            .flat_map(|span| self.within(*span))
+            .try_fold(Partial::empty(meter.aggregation), |sum, contribution| {
+                sum.merge(Partial::of(meter.aggregation, contribution))
+            })
+    }
+}
+
 /// One quantity for all spans together. A level goes on between them; a mean over time counts the level within the spans alone.
 fn total(
     meter: &MeterSpec,
     spans: &[Period],
     whole: Option<Period>,
-    contributions: &[&Contribution],
+    course: &Course<'_>,
 ) -> Result<Quantity, MeasureError> {
     let Some((first, last)) = spans.first().zip(spans.last()) else { return Ok(Quantity::ZERO) };
     let hull = Period { start: first.start, end: last.end };
     match meter.aggregation {
         AggregationKind::WeightedSum => match whole {
-            Some(whole) => parts_of_mean(meter, spans, whole, contributions),
-            None => mean_of_spans(meter, spans, contributions),
+            Some(whole) => parts_of_mean(meter, spans, whole, course),
+            None => mean_of_spans(meter, spans, course),
         },
         AggregationKind::Count
         | AggregationKind::Sum
@@ -132,10 +177,7 @@ fn total(
         | AggregationKind::Latest
         | AggregationKind::UniqueCount
         | AggregationKind::Percentile => {
-            let level = level_at(meter, hull.start, contributions)?;
-            let partial =
-                partial(meter, contributions, |time_us| spans.iter().any(|span| contains(*span, time_us)))?;
-            Ok(partial.finish_from(level, meter, hull)?)
+            Ok(course.partial(meter, spans)?.finish_from(course.level_at(hull.start), meter, hull)?)
         }
     }
 }
@@ -145,56 +187,23 @@ fn parts_of_mean(
     meter: &MeterSpec,
     spans: &[Period],
     whole: Period,
-    contributions: &[&Contribution],
+    course: &Course<'_>,
 ) -> Result<Quantity, MeasureError> {
     spans.iter().try_fold(Quantity::ZERO, |sum, span| {
-        let level = level_at(meter, span.start, contributions)?;
-        let within = partial(meter, contributions, |time_us| contains(*span, time_us))?;
-        Ok(sum.checked_add(within.finish_within(level, meter, *span, whole)?)?)
+        let within = course.partial(meter, &[*span])?;
+        Ok(sum.checked_add(within.finish_within(course.level_at(span.start), meter, *span, whole)?)?)
     })
 }
 
-fn mean_of_spans(
-    meter: &MeterSpec,
-    spans: &[Period],
-    contributions: &[&Contribution],
-) -> Result<Quantity, MeasureError> {
+fn mean_of_spans(meter: &MeterSpec, spans: &[Period], course: &Course<'_>) -> Result<Quantity, MeasureError> {
     let (mut sum, mut micros) = (Decimal::ZERO, 0_u64);
     for span in spans {
-        let mean = parts_of_mean(meter, &[*span], *span, contributions)?;
+        let mean = parts_of_mean(meter, &[*span], *span, course)?;
         // Seconds keep the product far from the largest decimal.
         sum = sum.checked_add(mean.0.checked_mul_ratio(span.micros(), 1_000_000)?)?;
         micros = micros.checked_add(span.micros()).ok_or(Overflow)?;
     }
     Ok(Quantity(sum.checked_mul_ratio(1_000_000, micros)?))
-}
-
-/// What stands when a span begins: of a meter that is never reset, what all earlier events leave.
-fn level_at(
-    meter: &MeterSpec,
-    start: Timestamp,
-    contributions: &[&Contribution],
-) -> Result<Quantity, MeasureError> {
-    match meter.reset {
-        ResetPolicy::EachPeriod => Ok(Quantity::ZERO),
-        ResetPolicy::Never => {
-            let before = partial(meter, contributions, |time_us| time_us < start.as_microsecond())?;
-            Ok(before.carry(Quantity::ZERO, meter)?)
-        }
-    }
-}
-
-fn partial(
-    meter: &MeterSpec,
-    contributions: &[&Contribution],
-    counts: impl Fn(i64) -> bool,
-) -> Result<Partial, MergeError> {
-    contributions
-        .iter()
-        .filter(|contribution| counts(contribution.time_us))
-        .try_fold(Partial::empty(meter.aggregation), |sum, contribution| {
-            sum.merge(Partial::of(meter.aggregation, contribution))
-        })
 }
 
 /// By the values of some properties, "" where an event has none; one group of everything where there are no properties.
@@ -219,13 +228,13 @@ fn in_buckets(
     meter: &MeterSpec,
     spans: &[Period],
     buckets: &Buckets,
-    contributions: &[&Contribution],
+    course: &Course<'_>,
 ) -> Result<Vec<(Timestamp, Quantity)>, MeasureError> {
     let mut starts: BTreeSet<Timestamp> = BTreeSet::new();
     for span in spans {
         match meter.reset {
             ResetPolicy::Never => starts.extend(buckets.within(*span)?),
-            ResetPolicy::EachPeriod => starts.extend(starts_of_events(*span, buckets, contributions)?),
+            ResetPolicy::EachPeriod => starts.extend(starts_of_events(*span, buckets, course)?),
         }
     }
     let mut quantities = Vec::new();
@@ -234,7 +243,7 @@ fn in_buckets(
         let covered: Vec<Period> = spans.iter().filter_map(|span| span.within(&bucket)).collect();
         // Of several spans the mean is put together from theirs; one is a whole of its own.
         let whole = if let [span] = covered.as_slice() { Some(*span) } else { None };
-        let quantity = total(meter, &covered, whole, contributions)?;
+        let quantity = total(meter, &covered, whole, course)?;
         if !quantity.is_zero() {
             quantities.push((start, quantity));
         }
@@ -245,17 +254,13 @@ fn in_buckets(
 fn starts_of_events(
     span: Period,
     buckets: &Buckets,
-    contributions: &[&Contribution],
+    course: &Course<'_>,
 ) -> Result<BTreeSet<Timestamp>, PeriodError> {
-    contributions
-        .iter()
-        .filter(|contribution| contains(span, contribution.time_us))
-        .map(|contribution| {
-            let at =
-                Timestamp::from_microsecond(contribution.time_us).map_err(|_| PeriodError::OutOfRange)?;
-            buckets.start_of(at)
-        })
-        .collect()
+    let at = |contribution: &&Contribution| {
+        let at = Timestamp::from_microsecond(contribution.time_us).map_err(|_| PeriodError::OutOfRange)?;
+        buckets.start_of(at)
+    };
+    course.within(span).iter().map(at).collect()
 }
 
 /// In order of time, then of identity; equal values that follow one another as one run.
