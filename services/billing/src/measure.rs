@@ -223,7 +223,8 @@ fn by_group<'a>(
 }
 
 /// Each bucket by itself: what the meter says of the time in it that the spans cover, one span or several. Those without events
-/// count where a level stands in them.
+/// count where a level stands in them. A mean over time is over the bucket, so that the parts of one that a boundary cuts come to
+/// what all of it comes to.
 fn in_buckets(
     meter: &MeterSpec,
     spans: &[Period],
@@ -241,9 +242,7 @@ fn in_buckets(
     for start in starts {
         let bucket = Period { start, end: buckets.end_of(start)? };
         let covered: Vec<Period> = spans.iter().filter_map(|span| span.within(&bucket)).collect();
-        // Of several spans the mean is put together from theirs; one is a whole of its own.
-        let whole = if let [span] = covered.as_slice() { Some(*span) } else { None };
-        let quantity = total(meter, &covered, whole, course)?;
+        let quantity = total(meter, &covered, Some(bucket), course)?;
         if !quantity.is_zero() {
             quantities.push((start, quantity));
         }

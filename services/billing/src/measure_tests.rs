@@ -299,7 +299,7 @@ proptest! {
                 "Percentile" => "aggregation: Percentile, valueProperty: v, percentile: '95'".to_owned(),
                 other => format!("aggregation: {other}, valueProperty: v"),
             };
-            let window = Window { spans: &spans, whole: None, since: march().start };
+            let window = Window { spans: &spans, whole: Some(march()), since: march().start };
             let of = |shape: UsageShape| measure(&meter(&rest), &shape, window, "UTC", &events).expect("measures").usage.total().expect("fits");
             let month = UsageShape::Buckets { size: BucketSize::Month, group_by: Vec::new() };
             prop_assert_eq!(of(month), of(UsageShape::Total), "{}", rest);

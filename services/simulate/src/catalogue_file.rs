@@ -15,7 +15,7 @@ use crate::{
     references::{check_prices, check_seats},
 };
 
-const GROUP: &str = "billing.meridian.dev/";
+const API_VERSION: &str = "billing.meridian.dev/v1alpha1";
 
 /// What a simulation bills by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Catalogue {
     pub plans: BTreeMap<PlanName, PlanSpec>,
     pub meters: BTreeMap<MeterName, MeterSpec>,
     pub subscription: Option<SubscriptionSpec>,
+    /// Documents of somebody else's that look like ours: a sentence for each.
+    pub passed_over: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +54,7 @@ impl Catalogue {
     /// over, so that a folder that is applied to a cluster can be simulated as it is.
     pub fn read(documents: Vec<Value>) -> Result<Self, SimulateError> {
         let (mut plans, mut meters, mut subscriptions) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut passed_over = Vec::new();
         for (index, value) in documents.into_iter().enumerate().filter(|(_, value)| !value.is_null()) {
             let document: Document = serde_path_to_error::deserialize(&value).map_err(|error| {
                 let place = format!("document {}", index + 1);
@@ -63,7 +66,16 @@ impl Catalogue {
             })?;
             let Document { api_version, kind, metadata: Metadata { name }, spec } = document;
             let place = format!("{kind} {name}");
-            if !api_version.starts_with(GROUP) {
+            if api_version != API_VERSION {
+                if api_version.split('/').next() == API_VERSION.split('/').next() {
+                    let wanted = format!("must be {API_VERSION}");
+                    return Err(SimulateError::new(format!("{place}: apiVersion"), wanted));
+                }
+                if ["Plan", "Meter", "Subscription"].contains(&kind.as_str()) {
+                    passed_over.push(format!(
+                        "{place} is passed over: its apiVersion is {api_version:?} and not {API_VERSION}"
+                    ));
+                }
                 continue;
             }
             match kind.as_str() {
@@ -92,7 +104,7 @@ impl Catalogue {
                 }
             }
         }
-        Self::of(plans, meters, subscriptions)
+        Ok(Self { passed_over, ..Self::of(plans, meters, subscriptions)? })
     }
 
     /// One plan by itself: its document, or nothing but its spec.
@@ -105,7 +117,7 @@ impl Catalogue {
         })?;
         let plan = PlanName::new("plan").map_err(|error| SimulateError::new("", error.problem))?;
         let plans = BTreeMap::from([(plan.clone(), plan_spec)]);
-        Ok(Self { plan, plans, meters: BTreeMap::new(), subscription: None })
+        Ok(Self { plan, plans, meters: BTreeMap::new(), subscription: None, passed_over: Vec::new() })
     }
 
     /// The plan that is billed from the start.
@@ -162,7 +174,8 @@ impl Catalogue {
             }
             check_seats(place, spec, &plans)?;
         }
-        Ok(Self { plan, plans, meters, subscription: subscription.map(|(_, spec)| spec) })
+        let subscription = subscription.map(|(_, spec)| spec);
+        Ok(Self { plan, plans, meters, subscription, passed_over: Vec::new() })
     }
 }
 

@@ -87,7 +87,7 @@ fn simulate(arguments: &Simulate) -> anyhow::Result<String> {
             simulation.outside
         );
     }
-    for sentence in &simulation.unbilled {
+    for sentence in catalogue.passed_over.iter().chain(&simulation.unbilled) {
         eprintln!("meridian simulate: {sentence}");
     }
     match arguments.output {

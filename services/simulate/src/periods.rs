@@ -9,8 +9,8 @@ use meridian_billing::{
     invoice::{BilledSegment, NextTerms, PlanTerms, Terms},
     period::{Anchor, Period, Schedule},
     subscription::{
-        self, AddOn, BillingPeriod, FirstInvoice, NextPeriod, Segment, SegmentState, Share, SubscriptionSpec,
-        timeline,
+        self, AddOn, BillingPeriod, ChangeSpec, FirstInvoice, NextPeriod, Segment, SegmentState, Share,
+        SubscriptionSpec, When, timeline,
     },
 };
 
@@ -100,10 +100,19 @@ fn of_subscription(
     let interval_of = |plan: &PlanName| catalogue.plans.get(plan).map(|plan| plan.interval);
     let first = terms.billing_start().checked_add(MICROSECOND).map_err(|error| place(&error))?;
     let last_change = subscription.changes.iter().map(|change| change.at).max();
+    let last_change =
+        last_change.map(|at| at.checked_add(MICROSECOND)).transpose().map_err(|error| place(&error))?;
     // All that the document says is to be seen: its end and its changes, unless a period was asked for.
     let told = if only.is_some() { None } else { subscription.end.or(last_change) };
     let until = [asked, told].into_iter().flatten().max().unwrap_or(first).max(first);
-    let periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
+    let mut periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
+    if let (Some(last), None, None) = (periods.last().map(|billed| billed.period), only, subscription.end) {
+        let waits = |change: &ChangeSpec| change.when == When::NextPeriod && last.contains(change.at);
+        if subscription.changes.iter().any(waits) {
+            let until = last.end.checked_add(MICROSECOND).map_err(|error| place(&error))?;
+            periods = timeline(&terms, &interval_of, until).map_err(|error| place(&error))?;
+        }
+    }
     let mut billed: Vec<BilledPeriod> =
         periods.into_iter().map(|period| with_terms(catalogue, period, only)).collect::<Result<_, _>>()?;
     if let (FirstInvoice::AtStart, Some(first)) = (subscription.first_invoice, billed.first_mut()) {

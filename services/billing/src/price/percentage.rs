@@ -37,7 +37,9 @@ struct Sums {
     free_transactions: u64,
     charged: Quantity,
     charged_transactions: u64,
+    bounded: Quantity,
     bounded_transactions: u64,
+    /// What they pay.
     bounds: Amount,
 }
 
@@ -97,8 +99,8 @@ fn add(
     let bounded = percentage.min_per_transaction.map_or(alone, |minimum| minimum.max(alone));
     let bounded = percentage.max_per_transaction.map_or(bounded, |maximum| maximum.min(bounded));
     if bounded != alone {
-        let each = bounded.checked_sub(alone)?;
-        sums.bounds = sums.bounds.checked_add(Amount(each.0.checked_mul(times)?))?;
+        sums.bounded = sums.bounded.checked_add(Quantity(charged.0.checked_mul(times)?))?;
+        sums.bounds = sums.bounds.checked_add(Amount(bounded.0.checked_mul(times)?))?;
         sums.bounded_transactions += count;
     }
     Ok(())
@@ -120,12 +122,20 @@ fn steps(percentage: &PercentageSpec, sums: &Sums) -> Result<Vec<TraceStep>, Ove
         steps.push(TraceStep::Transactions { transactions: sums.charged_transactions, fixed_amount, amount });
     }
     if sums.bounded_transactions > 0 {
-        steps.push(TraceStep::TransactionBounds {
-            transactions: sums.bounded_transactions,
-            amount: sums.bounds,
-        });
+        let so_far = Amount::checked_sum(steps.iter().map(TraceStep::amount))?;
+        let amount = exact(percentage, sums)?.checked_sub(so_far)?;
+        steps.push(TraceStep::TransactionBounds { transactions: sums.bounded_transactions, amount });
     }
     Ok(steps)
+}
+
+/// What all of them pay. A bound is an exact amount, whatever its share of the value was rounded to.
+fn exact(percentage: &PercentageSpec, sums: &Sums) -> Result<Amount, Overflow> {
+    let value = sums.charged.checked_sub(sums.bounded)?;
+    let count = sums.charged_transactions.checked_sub(sums.bounded_transactions).ok_or(Overflow)?;
+    let times = Decimal::from_integer(i64::try_from(count).map_err(|_| Overflow)?);
+    let fixed = percentage.fixed_per_transaction.unwrap_or_default().0.checked_mul(times)?;
+    percent_of(value, percentage.rate)?.checked_add(Amount(fixed))?.checked_add(sums.bounds)
 }
 
 #[cfg(test)]
@@ -191,6 +201,9 @@ mod tests {
             "8.5 = 1 % of 2110 = 21.1 + 4 transactions × 0.5 = 2 + bounds of 3 = -14.6"
         );
         assert_eq!(transactions(&price, &[]), "0 =");
+        // Each pays half a cent, though 7 % of its value has more digits than a decimal.
+        let price = percentage("rate: '7', maxPerTransaction: '0.005'");
+        assert!(transactions(&price, &["0.666666666666666667"; 5]).starts_with("0.025 = "));
     }
 
     #[test]
