@@ -54,7 +54,7 @@ pub(crate) struct Invoice {
     /// What discounts and coupons take off, less what coupons have back of what is given back: it may be negative.
     #[schema(example = "0.00")]
     pub discounts: String,
-    /// What credits pay.
+    /// What credits pay and what is carried, less what goes back to them: it may be negative.
     #[schema(example = "0.00")]
     pub credits: String,
     /// The taxes that are added. The total is the subtotal less discounts and credits, and these.

@@ -1,19 +1,22 @@
 //! From the lines of the prices to a total: coupons, credits, taxes.
 //!
 //! Coupons and taxes look at [`portions`](super::portions); what these come to is told by price ([`Charged`]). What is given back
-//! (a negative amount) takes no discount and no credit, has the discount taken back with which it was paid
-//! ([`paid`](super::paid)), and lowers the tax.
+//! (a negative amount) takes no discount and no credit, has the discount taken back with which it was paid and the credits given back
+//! that paid it ([`paid`](super::paid)), and lowers the tax by the rest.
 //!
 //! Credits are facts, not computed here: a ledger decides once which grant pays what ([`burnable`] is what it is asked to
 //! pay), and the invoice is computed with its answer, now and whenever it is computed again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     AdvanceCharge, ComputedInvoice, InvoiceError, InvoiceInput, InvoiceKind, Line, LineRole, PriceLines,
-    paid::{CouponShare, DiscountedUsage, together},
+    paid::{CouponShare, DiscountedUsage, credits_together, together},
     portions::{Of, Portion, portions},
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     coupon::{self, CouponSpec, Discount, DiscountableLine},
     decimal::{Amount, Overflow, Quantity},
     ids::{CouponName, PlanName, PriceName},
-    ledger::{Burn, BurnableLine, Burned},
+    ledger::{Burn, BurnableLine, Burned, CreditShare},
     money::Currency,
     price::TraceStep,
     tax::{self, TaxRateSpec, TaxRounding, TaxableLine, Taxes},
@@ -58,7 +61,7 @@ pub struct Charged {
     pub net: Amount,
     /// What coupons take off, less what they have back of what is given back.
     pub discounts: Amount,
-    /// What credits pay or carry; not negative.
+    /// What credits pay or carry, less what goes back to them.
     pub credits: Amount,
     /// Its share of all taxes, those within the amount too.
     pub tax: Amount,
@@ -67,11 +70,36 @@ pub struct Charged {
 /// What grants are asked to pay: each price's amount after discounts, in the order in which a [`Burned`] answers.
 pub fn burnable(input: &InvoiceInput) -> Result<Vec<BurnableLine>, InvoiceError> {
     let lines = super::lines(input)?;
-    let (charged, _) = Discounted::of(input, &lines)?.charged()?;
-    charged
-        .iter()
-        .map(|charged| Ok(BurnableLine { price: charged.price.clone(), amount: left(charged)? }))
-        .collect()
+    let discounted = Discounted::of(input, &lines)?;
+    let (charged, places) = discounted.charged()?;
+    let lefts = discounted.left()?;
+    let mut burnable = Vec::with_capacity(charged.len());
+    for (index, charged) in charged.iter().enumerate() {
+        let mut given_back = Vec::new();
+        for ((portion, left), _) in
+            discounted.portions.iter().zip(&lefts).zip(&places).filter(|(_, place)| **place == index)
+        {
+            given_back = credits_together(&given_back, credited_back(portion, *left, &lines)?)?;
+        }
+        let amount = left(charged)?;
+        let given_back = at_most(amount.negated(), given_back)?;
+        burnable.push(BurnableLine { price: charged.price.clone(), amount, given_back });
+    }
+    Ok(burnable)
+}
+
+/// What portions of a price give back by what it charges besides is no more than the difference.
+fn at_most(amount: Amount, shares: Vec<CreditShare>) -> Result<Vec<CreditShare>, Overflow> {
+    let mut left = amount.max(Amount::ZERO);
+    let mut kept = Vec::with_capacity(shares.len());
+    for share in shares {
+        let amount = share.amount.min(left);
+        left = left.checked_sub(amount)?;
+        if !amount.is_zero() {
+            kept.push(CreditShare { amount, ..share });
+        }
+    }
+    Ok(kept)
 }
 
 pub(super) fn settle(input: &InvoiceInput, lines: PriceLines) -> Result<ComputedInvoice, InvoiceError> {
@@ -224,6 +252,15 @@ impl Discounted {
         Ok(())
     }
 
+    /// What coupons leave of each portion.
+    fn left(&self) -> Result<Vec<Amount>, Overflow> {
+        let left = |(portion, shares): (&Portion, &Vec<CouponShare>)| {
+            let discounts = Amount::checked_sum(shares.iter().map(|share| share.amount))?;
+            portion.net.checked_sub(discounts)
+        };
+        self.portions.iter().zip(&self.discounts).map(left).collect()
+    }
+
     /// By price, in the order of the lines, with the place of each portion's price.
     fn charged(&self) -> Result<(Vec<Charged>, Vec<usize>), InvoiceError> {
         let mut charged: Vec<Charged> = Vec::new();
@@ -276,6 +313,62 @@ fn taken_back(portion: &Portion, lines: &PriceLines) -> Result<Vec<CouponShare>,
     Ok(all)
 }
 
+/// What goes back to credits of what is `left` of a portion that gives something back; positive.
+fn credited_back(
+    portion: &Portion,
+    left: Amount,
+    lines: &PriceLines,
+) -> Result<Vec<CreditShare>, InvoiceError> {
+    let mut given_back = left.negated();
+    let mut all = Vec::new();
+    for paid in portion.paid(&lines.paid) {
+        all = credits_together(&all, paid.credited_back(given_back, lines.currency)?)?;
+        given_back = given_back.checked_sub(paid.asked()?.max(Amount::ZERO))?;
+    }
+    Ok(all)
+}
+
+/// What credits pay of each portion, or have back of it (negative), grant by grant.
+fn credits_of_portions(
+    input: &InvoiceInput,
+    currency: Currency,
+    discounted: &Discounted,
+) -> Result<Vec<Vec<CreditShare>>, InvoiceError> {
+    let mut of_portions: Vec<Vec<CreditShare>> = vec![Vec::new(); discounted.portions.len()];
+    let Some(burned) = &input.adjustments.credits else { return Ok(of_portions) };
+    let (charged, places) = discounted.charged()?;
+    let mut lefts = discounted.left()?;
+    let by_grants = burned.burns.iter().map(|burn| (Some(&burn.grant), &burn.shares));
+    for (grant, shares) in by_grants.chain([(None, &burned.carried)]) {
+        for (index, share) in shares.iter().enumerate().take(charged.len()) {
+            for (place, part) in spread(*share, index, &places, &lefts, currency)?.into_iter().enumerate() {
+                lefts[place] = lefts[place].checked_sub(part)?;
+                let share = CreditShare { grant: grant.cloned(), amount: part };
+                of_portions[place] = credits_together(&of_portions[place], [share])?;
+            }
+        }
+    }
+    Ok(of_portions)
+}
+
+/// An amount of one price over its portions: what is paid over those that ask for something, what goes back (negative) over those that
+/// give something back, by what is left of each.
+fn spread(
+    amount: Amount,
+    price: usize,
+    places: &[usize],
+    lefts: &[Amount],
+    currency: Currency,
+) -> Result<Vec<Amount>, InvoiceError> {
+    let weight = |(place, left): (&usize, &Amount)| match (*place == price, amount.is_negative()) {
+        (true, false) => (*left).max(Amount::ZERO),
+        (true, true) => left.negated().max(Amount::ZERO),
+        (false, _) => Amount::ZERO,
+    };
+    let weights: Vec<Amount> = places.iter().zip(lefts).map(weight).collect();
+    allocate(amount, &weights, currency).map_err(|error| InvoiceError::Adjustment(error.to_string()))
+}
+
 /// See [`super::charged_ahead`].
 pub(super) fn charged_ahead(
     input: &InvoiceInput,
@@ -291,37 +384,49 @@ pub(super) fn charged_ahead(
                 price: line.price.clone(),
                 amount: line.amount,
                 discounts: Vec::new(),
+                credits: Vec::new(),
                 at_start: input.kind == InvoiceKind::Opening,
             }),
         }
     }
-    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
-    for (portion, shares) in portions.iter().zip(discounts).filter(|(portion, _)| portion.of == Of::Ahead) {
+    let discounted = Discounted::of(input, lines)?;
+    let credits = credits_of_portions(input, lines.currency, &discounted)?;
+    let Discounted { portions, discounts, given: _, taken_back: _ } = discounted;
+    let ahead =
+        portions.iter().zip(discounts).zip(credits).filter(|((portion, _), _)| portion.of == Of::Ahead);
+    for ((portion, shares), credits) in ahead {
         let is_of =
             |charge: &&mut AdvanceCharge| charge.plan == portion.plan && charge.price == portion.price;
         if let Some(charge) = charges.iter_mut().find(is_of) {
             charge.discounts = together(&charge.discounts, shares)?;
+            charge.credits = credits_together(&charge.credits, credits)?;
         }
     }
     Ok(charges)
 }
 
-/// Of each entry of `input.usage`, what this invoice and those before it charged for it, where coupons took something off.
+/// Of each entry of `input.usage`, what this invoice and those before it charged for it, where coupons took something off or credits paid
+/// some of it.
 pub(super) fn discounted_usage(
     input: &InvoiceInput,
     lines: &PriceLines,
 ) -> Result<Vec<Option<DiscountedUsage>>, InvoiceError> {
-    let Discounted { portions, discounts, given: _, taken_back: _ } = Discounted::of(input, lines)?;
+    let discounted = Discounted::of(input, lines)?;
+    let credits = credits_of_portions(input, lines.currency, &discounted)?;
+    let Discounted { portions, discounts, given: _, taken_back: _ } = discounted;
     let of_usage = lines.paid.iter().filter(|paid| paid.is_at_threshold());
     let so_far = of_usage.map(|before| {
         let (mut amount, mut shares) = (before.net, before.discounts.clone());
-        for (portion, here) in portions.iter().zip(&discounts) {
+        let mut paid = before.credits.clone();
+        for ((portion, here), credits) in portions.iter().zip(&discounts).zip(&credits) {
             if portion.paid(std::slice::from_ref(before)).next().is_some() {
                 amount = amount.checked_add(portion.net)?;
                 shares = together(&shares, here.iter().cloned())?;
+                paid = credits_together(&paid, credits.iter().cloned())?;
             }
         }
-        Ok((!shares.is_empty()).then_some(DiscountedUsage { amount, discounts: shares }))
+        let told = !(shares.is_empty() && paid.is_empty());
+        Ok(told.then_some(DiscountedUsage { amount, discounts: shares, credits: paid }))
     });
     so_far.collect()
 }
@@ -339,7 +444,13 @@ fn credited(input: &InvoiceInput, mut charged: Vec<Charged>) -> Result<Vec<Charg
         }
     }
     for charged in &charged {
-        if !charged.credits.is_zero() && left(charged)?.is_negative() {
+        let left = left(charged)?;
+        let too_much = match charged.credits.cmp(&Amount::ZERO) {
+            Ordering::Greater => left.is_negative(),
+            Ordering::Less => left > Amount::ZERO,
+            Ordering::Equal => false,
+        };
+        if too_much {
             let problem = format!("credits pay more for price {} than it comes to", charged.price);
             return Err(InvoiceError::Adjustment(problem));
         }
@@ -389,19 +500,9 @@ fn left_of_portions(
     charged: &[Charged],
     places: &[usize],
 ) -> Result<Vec<Amount>, InvoiceError> {
-    let mut left = Vec::with_capacity(places.len());
-    for (portion, shares) in discounted.portions.iter().zip(&discounted.discounts) {
-        let discounts = Amount::checked_sum(shares.iter().map(|share| share.amount))?;
-        left.push(portion.net.checked_sub(discounts)?);
-    }
+    let mut left = discounted.left()?;
     for (index, price) in charged.iter().enumerate().filter(|(_, price)| !price.credits.is_zero()) {
-        let weight = |(place, left): (&usize, &Amount)| match *place == index {
-            true => (*left).max(Amount::ZERO),
-            false => Amount::ZERO,
-        };
-        let weights: Vec<Amount> = places.iter().zip(&left).map(weight).collect();
-        let shares = allocate(price.credits, &weights, currency)
-            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        let shares = spread(price.credits, index, places, &left, currency)?;
         for (left, share) in left.iter_mut().zip(shares) {
             *left = left.checked_sub(share)?;
         }
@@ -430,7 +531,8 @@ fn coupon_line(input: &InvoiceInput, currency: Currency, discount: &Discount) ->
 
 fn grant_line(input: &InvoiceInput, burn: &Burn) -> Result<Line, InvoiceError> {
     let amount = burn.amount.negated();
-    let description = format!("Credit {}", burn.grant.name);
+    let back = if burn.amount.is_negative() { ": given back" } else { "" };
+    let description = format!("Credit {}{back}", burn.grant.name);
     let step = TraceStep::Credit { effective_at: burn.grant.effective_at, amount };
     line(input, burn.grant.name.as_str(), LineRole::Credit, description, amount, step)
 }
@@ -445,7 +547,11 @@ fn carried_lines(
     carried
         .map(|(charged, carried)| {
             let amount = carried.negated();
-            let description = format!("{}: carried, for the next credits to pay", charged.price);
+            let what = match carried.is_negative() {
+                false => "carried, for the next credits to pay",
+                true => "what was carried is owed no more",
+            };
+            let description = format!("{}: {what}", charged.price);
             line(
                 input,
                 charged.price.as_str(),

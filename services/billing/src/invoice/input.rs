@@ -10,6 +10,7 @@ use crate::{
     catalogue::{PlanSpec, SpecError},
     decimal::{Amount, Quantity},
     ids::{CustomerKey, PlanName, PriceName, SubscriptionId, TenantId},
+    ledger::CreditShare,
     period::Period,
     price::Usage,
     subscription::{SegmentState, Share},
@@ -149,6 +150,9 @@ pub struct AdvanceCharge {
     /// What coupons took off it: what is given back of the amount was paid without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<CouponShare>,
+    /// What of the rest was not paid in money.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<CreditShare>,
     /// Whether the invoice at the subscription's start charged it, which is one of this period.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_start: bool,
@@ -183,7 +187,7 @@ pub struct PriceUsage {
     /// What an earlier invoice of this period charged already: a part of `usage`, of the same shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_before: Option<Usage>,
-    /// Where coupons took something off what was charged for that.
+    /// Where coupons took something off what was charged for that, or credits paid some of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discounted_before: Option<DiscountedUsage>,
     pub events: u64,

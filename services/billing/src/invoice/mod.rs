@@ -121,7 +121,7 @@ pub struct ComputedInvoice {
     pub subtotal: Amount,
     /// What discounts of prices and coupons take off, less what coupons have back of what is given back: it may be negative.
     pub discounts: Amount,
-    /// What credits pay; not negative.
+    /// What credits pay and what is carried, less what is given back of it: it may be negative.
     pub credits: Amount,
     /// The taxes that are added to the lines.
     pub tax: Amount,

@@ -19,6 +19,7 @@ use crate::{
     allocation::allocate,
     decimal::{Amount, Overflow},
     ids::{CouponName, PlanName, PriceName},
+    ledger::CreditShare,
     money::{Currency, RoundingPoint},
     period::Period,
 };
@@ -42,6 +43,9 @@ pub struct DiscountedUsage {
     /// What was charged, before coupons; what a plan's maximum took off is off.
     pub amount: Amount,
     pub discounts: Vec<CouponShare>,
+    /// What of the rest was not paid in money.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<CreditShare>,
 }
 
 /// What one price was charged before.
@@ -56,6 +60,8 @@ pub(super) struct Paid {
     pub net: Amount,
     /// What coupons took off `net`.
     pub discounts: Vec<CouponShare>,
+    /// What of the rest was not paid in money.
+    pub credits: Vec<CreditShare>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +75,9 @@ pub(super) enum How {
 
 impl Paid {
     pub fn in_advance(charged: &AdvanceCharge) -> Self {
-        let AdvanceCharge { plan, price, amount, discounts, at_start } = charged.clone();
+        let AdvanceCharge { plan, price, amount, discounts, credits, at_start } = charged.clone();
         let how = if at_start { How::AtStart } else { How::InAdvance };
-        Self { plan, price, how, amount, net: amount, discounts }
+        Self { plan, price, how, amount, net: amount, discounts, credits }
     }
 
     pub fn on_the_way(
@@ -80,12 +86,22 @@ impl Paid {
         given: &PriceUsage,
     ) -> Result<Self, LineError> {
         let amount = usage::billed_before(input, charge, given)?;
-        let (net, discounts) = match &given.discounted_before {
-            Some(DiscountedUsage { amount, discounts }) => (*amount, discounts.clone()),
-            None => (amount, Vec::new()),
+        let (net, discounts, credits) = match &given.discounted_before {
+            Some(DiscountedUsage { amount, discounts, credits }) => {
+                (*amount, discounts.clone(), credits.clone())
+            }
+            None => (amount, Vec::new(), Vec::new()),
         };
         let how = How::OnTheWay(charge.hull());
-        Ok(Self { plan: charge.plan.clone(), price: charge.name.clone(), how, amount, net, discounts })
+        Ok(Self {
+            plan: charge.plan.clone(),
+            price: charge.name.clone(),
+            how,
+            amount,
+            net,
+            discounts,
+            credits,
+        })
     }
 
     /// What coupons have back where so much (positive) of the amount is given back, but for fixed ones of the same period.
@@ -109,6 +125,32 @@ impl Paid {
                 self.split(self.part(all(Some(false))?, given_back, currency)?, Some(false), currency)
             }
         }
+    }
+
+    /// What was asked for of it, in money or not: what coupons took off is off.
+    pub fn asked(&self) -> Result<Amount, Overflow> {
+        self.net.checked_sub(Amount::checked_sum(self.discounts.iter().map(|share| share.amount))?)
+    }
+
+    /// What goes back to the grants that paid it, and what is owed no more, where so much (positive) is given back of what was asked
+    /// for.
+    pub fn credited_back(
+        &self,
+        given_back: Amount,
+        currency: Currency,
+    ) -> Result<Vec<CreditShare>, InvoiceError> {
+        let asked = self.asked()?;
+        let given_back = given_back.min(asked);
+        let all = Amount::checked_sum(self.credits.iter().map(|share| share.amount))?;
+        if given_back <= Amount::ZERO || all <= Amount::ZERO {
+            return Ok(Vec::new());
+        }
+        let weights: Vec<Amount> = self.credits.iter().map(|share| share.amount.max(Amount::ZERO)).collect();
+        let exact = all.0.checked_mul_div(given_back.0, asked.0).map(Amount)?;
+        let shares = allocate(currency.round(exact, RoundingPoint::InvoiceLine)?, &weights, currency)
+            .map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+        let shares = self.credits.iter().zip(shares).filter(|(_, amount)| !amount.is_zero());
+        Ok(shares.map(|(share, amount)| CreditShare { amount, ..share.clone() }).collect())
     }
 
     pub fn is_at_threshold(&self) -> bool {
@@ -155,6 +197,22 @@ impl Paid {
         let shares = of_kind.into_iter().zip(shares).filter(|(_, amount)| !amount.is_zero());
         Ok(shares.map(|(share, amount)| CouponShare { amount, ..share.clone() }).collect())
     }
+}
+
+/// The shares of several invoices together, one for each grant; none where they come to nothing.
+pub(super) fn credits_together(
+    before: &[CreditShare],
+    more: impl IntoIterator<Item = CreditShare>,
+) -> Result<Vec<CreditShare>, Overflow> {
+    let mut all: Vec<CreditShare> = before.to_vec();
+    for share in more {
+        match all.iter_mut().find(|known| known.grant == share.grant) {
+            Some(known) => known.amount = known.amount.checked_add(share.amount)?,
+            None => all.push(share),
+        }
+    }
+    all.retain(|share| !share.amount.is_zero());
+    Ok(all)
 }
 
 /// The shares of several invoices together, one for each coupon; none where they come to nothing.

@@ -6,6 +6,7 @@ mod given_back;
 mod late;
 mod on_the_way;
 mod opening;
+mod paid_by_credits;
 mod settlement;
 
 use std::collections::BTreeMap;
@@ -115,6 +116,7 @@ fn charged(terms: &Terms) -> Vec<AdvanceCharge> {
             amount: taken.times(flat.amount).expect("fits"),
             price,
             discounts: Vec::new(),
+            credits: Vec::new(),
             at_start: false,
         })
     });

@@ -92,23 +92,21 @@ impl Ledger {
     /// What may be taken from a grant as of an instant: the least that it holds, expired or not, at any time from then on. What
     /// was spent later is spent, and what rolled over has gone on; what merely expired later was there.
     pub(super) fn usable(&self, grant: &GrantId, at: Timestamp) -> Result<Amount, Overflow> {
+        self.least(&[Account::Available(grant.clone()), Account::Expired(grant.clone())], at)
+    }
+
+    /// The least that accounts hold together at any time from an instant on; not negative.
+    pub(super) fn least(&self, accounts: &[Account], at: Timestamp) -> Result<Amount, Overflow> {
         let mut changes: BTreeMap<Timestamp, Amount> = BTreeMap::from([(at, Amount::ZERO)]);
-        let (available, expired) = (Account::Available(grant.clone()), Account::Expired(grant.clone()));
         for entry in &self.entries {
             for posting in &entry.postings {
-                if posting.account == available || posting.account == expired {
+                if accounts.contains(&posting.account) {
                     let change = changes.entry(entry.at.max(at)).or_default();
                     *change = change.checked_add(posting.amount)?;
                 }
             }
         }
-        let mut held = Amount::ZERO;
-        let mut least: Option<Amount> = None;
-        for change in changes.into_values() {
-            held = held.checked_add(change)?;
-            least = Some(least.map_or(held, |least| least.min(held)));
-        }
-        Ok(least.unwrap_or_default().max(Amount::ZERO))
+        least(changes.into_values())
     }
 
     /// As of when an invoice burned; of its two parts the later one.
@@ -127,20 +125,26 @@ impl Ledger {
         burned
     }
 
-    /// The debts of invoices up to an instant that are not paid in any entry, the oldest first.
+    /// The debts of invoices up to an instant that are there from then on and not paid in any entry, the oldest first.
     pub(super) fn outstanding(&self, at: Timestamp) -> Result<Vec<Debt>, Overflow> {
         let mut invoices: Vec<(Timestamp, &InvoiceId)> =
             self.burned().into_iter().map(|(invoice, burned_at)| (burned_at, invoice)).collect();
         invoices.retain(|(burned_at, _)| *burned_at <= at);
         // By invoice where the time is the same, so that the order of appending does not matter.
         invoices.sort();
-        let mut owed: BTreeMap<(&InvoiceId, &PriceName), Amount> = BTreeMap::new();
-        for posting in self.entries.iter().flat_map(|entry| &entry.postings) {
-            if let Account::Receivable { invoice, price } = &posting.account {
-                let sum = owed.entry((invoice, price)).or_default();
-                *sum = sum.checked_add(posting.amount)?;
+        let mut changes: BTreeMap<(&InvoiceId, &PriceName), BTreeMap<Timestamp, Amount>> = BTreeMap::new();
+        for entry in &self.entries {
+            for posting in &entry.postings {
+                if let Account::Receivable { invoice, price } = &posting.account {
+                    let of_debt =
+                        changes.entry((invoice, price)).or_insert_with(|| [(at, Amount::ZERO)].into());
+                    let change = of_debt.entry(entry.at.max(at)).or_default();
+                    *change = change.checked_add(posting.amount)?;
+                }
             }
         }
+        let owed = changes.into_iter().map(|(debt, changes)| Ok((debt, least(changes.into_values())?)));
+        let owed: BTreeMap<(&InvoiceId, &PriceName), Amount> = owed.collect::<Result<_, Overflow>>()?;
         Ok(invoices
             .iter()
             .flat_map(|(_, of)| {
@@ -153,4 +157,15 @@ impl Ledger {
             })
             .collect())
     }
+}
+
+/// The least that changes, one after the other, come to; not negative.
+fn least(changes: impl Iterator<Item = Amount>) -> Result<Amount, Overflow> {
+    let mut held = Amount::ZERO;
+    let mut least: Option<Amount> = None;
+    for change in changes {
+        held = held.checked_add(change)?;
+        least = Some(least.map_or(held, |least| least.min(held)));
+    }
+    Ok(least.unwrap_or_default().max(Amount::ZERO))
 }

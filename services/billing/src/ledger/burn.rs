@@ -2,11 +2,15 @@
 //!
 //! Grants burn in their order (priority, then the soonest expiry, then the earlier one, then the name), each from the first
 //! line on. A grant pays for positive lines of the prices that it covers, usage and flat alike; exact, nothing is rounded.
+//!
+//! What an invoice gives back (a negative line): give_back.rs.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Account, EntryKind, GrantId, GrantTerms, Ledger, LedgerError, Posting};
+use super::{
+    Account, Debt, EntryKind, GrantId, GrantTerms, Ledger, LedgerError, Posting, give_back::GivenBack,
+};
 use crate::{
     catalogue::Billed,
     decimal::{Amount, Overflow},
@@ -41,6 +45,20 @@ pub struct BurnRequest {
 pub struct BurnableLine {
     pub price: PriceName,
     pub amount: Amount,
+    /// Of a negative amount: how much of what is given back was not paid in money. Together at most the amount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_back: Vec<CreditShare>,
+}
+
+/// A part of an amount that was not paid in money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreditShare {
+    /// Which grant paid it; none: it was carried as a debt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// In minor units.
+    pub amount: Amount,
 }
 
 /// What becomes of a line's rest that no grant covers.
@@ -59,7 +77,7 @@ pub enum Overage {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Burn {
     pub grant: GrantId,
-    /// Positive.
+    /// Positive, or negative where it is given back; a grant may have one of both.
     pub amount: Amount,
     /// Of each line, in their order; they sum to `amount`.
     pub shares: Vec<Amount>,
@@ -71,8 +89,11 @@ pub struct Burn {
 pub struct Burned {
     /// In burn order; only grants that paid something.
     pub burns: Vec<Burn>,
-    /// Of each line: what was carried as a debt.
+    /// Of each line: what was carried as a debt; negative where so much is owed no more.
     pub carried: Vec<Amount>,
+    /// The debts that are owed no more, by so much (positive).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgiven: Vec<Debt>,
 }
 
 impl BurnRequest {
@@ -105,10 +126,10 @@ impl Ledger {
         let at = self.takes_effect(&request);
         self.advance(at)?;
         let outcome = self.plan_burn(&request, at)?;
-        let postings = postings(&request, &outcome);
+        let postings = self.postings(&request, &outcome, at);
         let kind = EntryKind::Burn { request: request.clone(), outcome: outcome.clone() };
         self.append(key, at, kind, postings)?;
-        for burn in &outcome.burns {
+        for burn in outcome.burns.iter().filter(|burn| burn.amount > Amount::ZERO) {
             self.reopen_if_expired(&request.invoice, &burn.grant, at)?;
         }
         Ok(outcome)
@@ -143,7 +164,7 @@ impl Ledger {
                 burns.push(Burn { grant: terms.grant.clone(), amount, shares });
             }
         }
-        let carried = request
+        let mut carried: Vec<Amount> = request
             .lines
             .iter()
             .zip(left)
@@ -152,7 +173,13 @@ impl Ledger {
                 Overage::Carry | Overage::Charge => Amount::ZERO,
             })
             .collect();
-        Ok(Burned { burns, carried })
+        let back = GivenBack::plan(self, &request.lines, at)?;
+        for (carried, owed_no_more) in carried.iter_mut().zip(&back.owed_no_more) {
+            *carried = carried.checked_sub(*owed_no_more)?;
+        }
+        let forgiven = back.forgiven.clone();
+        burns.extend(back.burns()?);
+        Ok(Burned { burns, carried, forgiven })
     }
 
     /// Whether a grant that took effect by then, ended or not, may pay for the price.
@@ -181,24 +208,38 @@ fn take(
         .collect()
 }
 
-fn postings(request: &BurnRequest, outcome: &Burned) -> Vec<Posting> {
-    let Burned { burns, carried } = outcome;
-    let mut postings = Vec::new();
-    for burn in burns {
-        postings.extend([
-            Posting { account: Account::Available(burn.grant.clone()), amount: burn.amount.negated() },
-            Posting { account: Account::Consumed(burn.grant.clone()), amount: burn.amount },
-        ]);
+impl Ledger {
+    fn postings(&self, request: &BurnRequest, outcome: &Burned, at: Timestamp) -> Vec<Posting> {
+        let Burned { burns, carried, forgiven } = outcome;
+        let mut postings = Vec::new();
+        for Burn { grant, amount, shares: _ } in burns {
+            let ended = self.grants.get(grant).is_some_and(|terms| terms.has_ended(at));
+            // What comes back after the end is over, too.
+            let held = match amount.is_negative() && ended {
+                true => Account::Expired(grant.clone()),
+                false => Account::Available(grant.clone()),
+            };
+            postings.extend([
+                Posting { account: held, amount: amount.negated() },
+                Posting { account: Account::Consumed(grant.clone()), amount: *amount },
+            ]);
+        }
+        let mut owed = |invoice: &InvoiceId, price: &PriceName, amount: Amount| {
+            let (invoice, price) = (invoice.clone(), price.clone());
+            postings.extend([
+                Posting {
+                    account: Account::Overage { invoice: invoice.clone(), price: price.clone() },
+                    amount: amount.negated(),
+                },
+                Posting { account: Account::Receivable { invoice, price }, amount },
+            ]);
+        };
+        for (line, amount) in request.lines.iter().zip(carried) {
+            owed(&request.invoice, &line.price, (*amount).max(Amount::ZERO));
+        }
+        for Debt { invoice, price, amount } in forgiven {
+            owed(invoice, price, amount.negated());
+        }
+        postings
     }
-    for (line, amount) in request.lines.iter().zip(carried) {
-        let (invoice, price) = (request.invoice.clone(), line.price.clone());
-        postings.extend([
-            Posting {
-                account: Account::Overage { invoice: invoice.clone(), price: price.clone() },
-                amount: amount.negated(),
-            },
-            Posting { account: Account::Receivable { invoice, price }, amount: *amount },
-        ]);
-    }
-    postings
 }

@@ -91,6 +91,7 @@ fn request(index: usize, at: Timestamp, lines: &[(usize, i64)], overage: Overage
     let line = |(price, amount): &(usize, i64)| BurnableLine {
         price: PriceName::new(["a", "b", "c"][*price]).expect("a name"),
         amount: cents(*amount),
+        given_back: Vec::new(),
     };
     BurnRequest {
         invoice: invoice(index),
@@ -101,6 +102,20 @@ fn request(index: usize, at: Timestamp, lines: &[(usize, i64)], overage: Overage
         overage,
         replaces: None,
     }
+}
+
+/// What is given back was paid by a grant and carried, in halves; the ledger may know better.
+fn giving_back(ledger: &Ledger, mut request: BurnRequest) -> BurnRequest {
+    let grants: Vec<&GrantId> = ledger.grants.keys().collect();
+    for (index, line) in request.lines.iter_mut().enumerate().filter(|(_, line)| line.amount.is_negative()) {
+        let half = Amount(line.amount.0.negated().checked_mul_ratio(1, 2).expect("fits"));
+        let half = usd().round(half, crate::money::RoundingPoint::InvoiceLine).expect("rounds");
+        let rest = line.amount.negated().checked_sub(half).expect("fits");
+        let grant = grants[index % grants.len()].clone();
+        line.given_back =
+            vec![CreditShare { grant: Some(grant), amount: half }, CreditShare { grant: None, amount: rest }];
+    }
+    request
 }
 
 fn issued(grants: &[GrantTerms]) -> Ledger {
@@ -120,6 +135,7 @@ fn run(ledger: &mut Ledger, commands: &[(usize, Command)]) -> Vec<(usize, Comman
                 let part = in_advance_of.map_or(Billed::InArrears, |_| Billed::InAdvance);
                 let of = in_advance_of.unwrap_or(*index);
                 let request = BurnRequest { billed: part, ..request(of, day(*on), lines, *overage) };
+                let request = giving_back(ledger, request);
                 ledger.burn(request.clone()).map(|burned| check_outcome(&request, &burned))
             }
             Command::Void { of, day: on } => ledger.void(&invoice(*of), day(*on)),
@@ -139,12 +155,13 @@ fn run(ledger: &mut Ledger, commands: &[(usize, Command)]) -> Vec<(usize, Comman
     accepted
 }
 
-/// No line is paid for more than it asks.
+/// No line is paid for more than it asks, and no more goes back than it gives.
 fn check_outcome(request: &BurnRequest, burned: &Burned) {
     for (index, line) in request.lines.iter().enumerate() {
         let paid = burned.burns.iter().map(|burn| burn.shares[index]).chain([burned.carried[index]]);
         let paid = Amount::checked_sum(paid).expect("fits");
-        assert!(paid <= line.amount.max(Amount::ZERO) && !paid.is_negative(), "{paid} of {}", line.amount);
+        let (least, most) = (line.amount.min(Amount::ZERO), line.amount.max(Amount::ZERO));
+        assert!(least <= paid && paid <= most, "{paid} of {}", line.amount);
     }
     for burn in &burned.burns {
         assert_eq!(Amount::checked_sum(burn.shares.iter().copied()), Ok(burn.amount));
@@ -174,11 +191,20 @@ fn check_balances(ledger: &Ledger) {
     }
 }
 
-/// All accounts that are not zero.
-fn accounts(ledger: &Ledger, at: Timestamp) -> BTreeMap<Account, Amount> {
+/// All accounts of grants that are not zero, but for what is left and what is used of them, and what is left less what is owed: credits
+/// that were given back may have paid another debt meanwhile.
+fn accounts(ledger: &Ledger, at: Timestamp) -> (BTreeMap<Account, Amount>, Amount) {
     let mut accounts = ledger.accounts_at(at).expect("balances");
-    accounts.retain(|_, amount| !amount.is_zero());
-    accounts
+    let debts = ledger.debts(at).expect("debts");
+    let owed = Amount::checked_sum(debts.iter().map(|debt| debt.amount)).expect("fits");
+    let available = |account: &Account| matches!(account, Account::Available(_));
+    let left = accounts.iter().filter(|(account, _)| available(account)).map(|(_, amount)| *amount);
+    let left = Amount::checked_sum(left).expect("fits");
+    accounts.retain(|account, amount| {
+        let is_still = matches!(account, Account::Granted(_) | Account::Expired(_) | Account::RolledOver(_));
+        is_still && !amount.is_zero()
+    });
+    (accounts, left.checked_sub(owed).expect("fits"))
 }
 
 proptest! {
@@ -260,7 +286,8 @@ proptest! {
         let mut ledger = issued(&grants);
         run(&mut ledger, &before);
         let earlier = accounts(&ledger, day(on));
-        ledger.burn(request(99, day(on), &lines, overage)).expect("burns");
+        let request = giving_back(&ledger, request(99, day(on), &lines, overage));
+        ledger.burn(request).expect("burns");
         ledger.void(&invoice(99), day(on)).expect("void");
         prop_assert_eq!(accounts(&ledger, day(on)), earlier);
     }

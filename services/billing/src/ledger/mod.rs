@@ -21,7 +21,7 @@
 //! what was there then and is not spent since; if that has expired in between, the expiry is taken back by as much
 //! ([`EntryKind::Reopen`]).
 //!
-//! Reading order: grant.rs (what is given) → entry.rs → due.rs (what time does: expiry, rollover, debts paid) → burn.rs →
+//! Reading order: grant.rs (what is given) → entry.rs → due.rs (what time does: expiry, rollover, debts paid) → burn.rs, give_back.rs →
 //! void.rs → balance.rs. Every command is idempotent: its key is derived from what it is about, the same command again
 //! changes nothing and returns the first outcome, another one under the same key is an error. A command that fails may have
 //! appended what was due before it; that is sound and due anyway.
@@ -33,6 +33,7 @@ mod balance;
 mod burn;
 mod due;
 mod entry;
+mod give_back;
 mod grant;
 mod void;
 
@@ -41,7 +42,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use balance::{Balance, Debt};
-pub use burn::{Burn, BurnRequest, BurnableLine, Burned, Overage};
+pub use burn::{Burn, BurnRequest, BurnableLine, Burned, CreditShare, Overage};
 pub use entry::{Account, Entry, EntryKind, Posting};
 pub use grant::{GrantError, GrantId, GrantSpec, GrantTerms, RolloverSpec, materialise};
 

@@ -40,6 +40,7 @@ fn request(id: &str, when: &str, lines: &[(&str, &str)], overage: Overage) -> Bu
     let line = |(price, amount): &(&str, &str)| BurnableLine {
         price: PriceName::new(*price).expect("a name"),
         amount: amount.parse().expect("a decimal"),
+        given_back: Vec::new(),
     };
     BurnRequest {
         invoice: invoice(id),
@@ -59,7 +60,7 @@ fn sum(amounts: &[Amount]) -> String {
 /// "name month-day amount = share + share" for each grant, and what was carried.
 fn burn(ledger: &mut Ledger, id: &str, when: &str, lines: &[(&str, &str)], overage: Overage) -> Vec<String> {
     match ledger.burn(request(id, when, lines, overage)) {
-        Ok(Burned { burns, carried }) => burns
+        Ok(Burned { burns, carried, forgiven: _ }) => burns
             .iter()
             .map(|burn| format!("{} {} = {}", short(&burn.grant), burn.amount, sum(&burn.shares)))
             .chain(

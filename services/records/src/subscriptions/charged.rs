@@ -1,5 +1,5 @@
 //! What an invoice charged in advance, for the time after its own period: the amounts as its lines say them, and what its coupons
-//! took off them as its computation says it.
+//! took off them and its customer's credits paid as its computation says it.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ impl ChargedByInvoices {
         let rows = sqlx::query(
             "SELECT DISTINCT ON (i.subscription_id, i.period_end) i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued,
                  CASE WHEN EXISTS (SELECT FROM invoice_line_items l WHERE l.invoice_id = i.invoice_id
-                     AND l.detail->>'role' = 'discount' AND l.detail->>'plan' IS NULL) THEN i.computation END AS discounted
+                     AND l.detail->>'role' IN ('discount', 'credit') AND l.detail->>'plan' IS NULL)
+                 THEN i.computation END AS not_in_money
              FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::timestamptz[])) AS asked (subscription_id, period_end)
              JOIN invoices i USING (subscription_id, period_end)
              WHERE i.tenant = $1 AND i.part = 0 ORDER BY i.subscription_id, i.period_end, i.revision DESC",
@@ -74,12 +75,13 @@ impl ChargedByInvoices {
         let id: &str = invoice.try_get("invoice_id").doing(DOING)?;
         let charges = self.charges.get(id).map(Vec::as_slice).unwrap_or_default();
         let mut charges: Vec<AdvanceCharge> = charges.iter().map(charge).collect::<Result<_, _>>()?;
-        if let Some(computation) = invoice.try_get::<Option<&str>, _>("discounted").doing(DOING)? {
-            let discounted = discounted(computation)?;
+        if let Some(computation) = invoice.try_get::<Option<&str>, _>("not_in_money").doing(DOING)? {
+            let computed = computed(computation)?;
             for charge in &mut charges {
                 let same = |other: &&AdvanceCharge| other.plan == charge.plan && other.price == charge.price;
-                if let Some(AdvanceCharge { discounts, .. }) = discounted.iter().find(same) {
+                if let Some(AdvanceCharge { discounts, credits, .. }) = computed.iter().find(same) {
                     charge.discounts.clone_from(discounts);
+                    charge.credits.clone_from(credits);
                 }
             }
         }
@@ -87,8 +89,8 @@ impl ChargedByInvoices {
     }
 }
 
-/// What an invoice with coupons charged in advance, with what they took off.
-fn discounted(computation: &str) -> Result<Vec<AdvanceCharge>, StoreError> {
+/// What an invoice charged in advance, with what coupons took off it and what credits paid.
+fn computed(computation: &str) -> Result<Vec<AdvanceCharge>, StoreError> {
     let Computation { input, invoice: _ } =
         serde_json::from_str(computation).map_err(|error| StoreError::unreadable(DOING, error))?;
     // By this release's engine, whichever computed it.
@@ -128,6 +130,7 @@ fn charge(row: &PgRow) -> Result<AdvanceCharge, StoreError> {
         price: parsed(row, "price")?,
         amount,
         discounts: Vec::new(),
+        credits: Vec::new(),
         at_start: false,
     })
 }
