@@ -430,6 +430,42 @@ async fn an_invoice_at_the_start_that_comes_too_late_is_not_issued() {
 }
 
 #[tokio::test]
+async fn what_credits_paid_of_the_time_that_is_given_back_goes_back_to_them() {
+    let world = World::start().await;
+    world
+        .plan("pro", json!({"prices": [{"name": "base", "flat": {"amount": "31", "billed": "InAdvance"}}]}))
+        .await;
+    let half = json!({"amount": "31", "effectiveAt": "2026-07-01T00:00:00Z"});
+    world.region.grant("acme", &world.customer, "welcome", "2026-07-01T09:00:00Z", half).await;
+    let vat = json!({"taxRates": [{"name": "vat", "percent": "10"}]});
+    let subscription = world.subscribe("pro", vat).await;
+    // July and August: half of each by credits.
+    assert_eq!(
+        shown(&world.bill(&subscription, 0).await),
+        ["base 31.00", "base 31.00", "welcome -31.00", "vat 3.10", "total 34.10"]
+    );
+    let balances =
+        async || crate::credits::balances(&world.acme, &world.customer, "2027-01-02T00:00:00Z").await;
+    assert_eq!(balances().await, ["welcome: 31 = 31 + 0 + 0 + 0"]);
+    let cancel = json!({"at": "2026-08-16T00:00:00Z", "cancel": "AtOnce"});
+    world.change(&subscription, cancel).await.expect("cancelled");
+    // 16 of 31 days go back: 8 to the credits, 8 in money with their tax.
+    let last = world.bill(&subscription, 0).await;
+    assert_eq!(shown(&last), ["base -16.00", "welcome 8.00", "vat -0.80", "total -8.80"]);
+    assert_eq!(last.credits.to_string(), "-8");
+    assert_eq!(balances().await, ["welcome: 31 = 23 + 0 + 0 + 8"]);
+    let void = InvoiceChange {
+        step: InvoiceStep::Void { reason: "a mistake".to_owned() },
+        seen_version: None,
+        at: instant("2027-01-01"),
+        seed: Uuid::now_v7(),
+    };
+    world.acme.change_invoice(&last.id, &void, &by()).await.expect("void");
+    assert_eq!(balances().await, ["welcome: 31 = 31 + 0 + 0 + 0"], "taken again");
+    world.region.end().await;
+}
+
+#[tokio::test]
 async fn pauses_cost_nothing_and_add_ons_are_billed_beside_the_plan() {
     let world = World::start().await;
     let storage = meter_spec(json!({"eventType": "storage", "aggregation": "Sum", "valueProperty": "bytes"}));
