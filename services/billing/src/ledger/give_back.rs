@@ -37,7 +37,7 @@ impl<'a> GivenBack<'a> {
             for CreditShare { grant, amount } in given_back {
                 match grant {
                     // What it did not pay, or has back already, is not its own.
-                    Some(grant) => drop(planned.to_grant(index, grant, *amount)?),
+                    Some(grant) => drop(planned.repay(index, grant, *amount)?),
                     None => planned.carried(index, price, *amount)?,
                 }
             }
@@ -59,7 +59,7 @@ impl<'a> GivenBack<'a> {
     /// debt that is void by now, other debts are lower by.
     fn carried(&mut self, line: usize, price: &PriceName, amount: Amount) -> Result<(), Overflow> {
         let left = self.off_debts(line, amount, |debt| debt.price == *price)?;
-        let left = self.to_who_settled(line, price, left)?;
+        let left = self.repay_who_settled(line, price, left)?;
         self.off_debts(line, left, |_| true)?;
         Ok(())
     }
@@ -86,7 +86,12 @@ impl<'a> GivenBack<'a> {
     }
 
     /// The latest payments first.
-    fn to_who_settled(&mut self, line: usize, price: &PriceName, amount: Amount) -> Result<Amount, Overflow> {
+    fn repay_who_settled(
+        &mut self,
+        line: usize,
+        price: &PriceName,
+        amount: Amount,
+    ) -> Result<Amount, Overflow> {
         let ledger = self.ledger;
         let settled = ledger.entries.iter().rev().filter_map(|entry| match &entry.kind {
             EntryKind::Settle { invoice: _, price: of, grant } if of == price => Some((entry, grant)),
@@ -102,14 +107,14 @@ impl<'a> GivenBack<'a> {
             let account = Account::Consumed(grant.clone());
             let paid = entry.postings.iter().filter(|posting| posting.account == account);
             let back = Amount::checked_sum(paid.map(|posting| posting.amount))?.min(left);
-            let rest = self.to_grant(line, grant, back)?;
+            let rest = self.repay(line, grant, back)?;
             left = left.checked_sub(back)?.checked_add(rest)?;
         }
         Ok(left)
     }
 
     /// A grant has back at most what it paid.
-    fn to_grant(&mut self, line: usize, grant: &GrantId, amount: Amount) -> Result<Amount, Overflow> {
+    fn repay(&mut self, line: usize, grant: &GrantId, amount: Amount) -> Result<Amount, Overflow> {
         let consumed = self.ledger.least(&[Account::Consumed(grant.clone())], self.at)?;
         let back = self.to_grants.entry(grant.clone()).or_insert_with(|| vec![Amount::ZERO; self.lines]);
         let there = consumed.checked_sub(Amount::checked_sum(back.iter().copied())?)?.max(Amount::ZERO);

@@ -42,7 +42,7 @@ impl Ledger {
                 taken_again.push(grant.clone());
             } else {
                 // Another invoice may have given some of it back already.
-                *amount = (*amount).min(self.least(&[account.clone()], effective)?);
+                *amount = (*amount).min(self.least(std::slice::from_ref(account), effective)?);
             }
         }
         let postings = net
