@@ -4,8 +4,11 @@
 //! coupons of this invoice are: one that was for the first period alone does not make a refund larger than the payment.
 //!
 //! - Charged in advance: what is given back takes its part of each coupon along.
-//! - Billed within the period, at its start or at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole period: it stays as far as the
-//!   period has something left that it may be taken off, of whichever price (see `take_fixed_back` in adjustments.rs).
+//! - Billed within the period, at its start or at a threshold: a percentage, likewise. A coupon of a fixed amount is for the whole
+//!   period: it stays as far as the period has something left that it may be taken off, of whichever price (see `take_fixed_back` in
+//!   adjustments.rs).
+//!
+//! What then is left of it goes back the way it was paid: the part that credits paid, or that was carried, is no money.
 
 use serde::{Deserialize, Serialize};
 

@@ -37,7 +37,9 @@ impl<'a> GivenBack<'a> {
             for CreditShare { grant, amount } in given_back {
                 match grant {
                     // What it did not pay, or has back already, is not its own.
-                    Some(grant) => drop(planned.repay(index, grant, *amount)?),
+                    Some(grant) => {
+                        planned.repay(index, grant, *amount)?;
+                    }
                     None => planned.carried(index, price, *amount)?,
                 }
             }
