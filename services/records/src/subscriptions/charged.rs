@@ -31,14 +31,16 @@ impl ChargedByInvoices {
         tenant: &str,
         ends: &[(&str, Timestamp)],
     ) -> Result<Self, StoreError> {
+        // Each is looked up by its subscription, whatever the planner thinks of the table's size: no index has the ends of periods.
         let rows = sqlx::query(
-            "SELECT DISTINCT ON (i.subscription_id, i.period_end) i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued,
+            "SELECT i.subscription_id, i.period_end, i.invoice_id, i.state, i.reissued,
                  CASE WHEN EXISTS (SELECT FROM invoice_line_items l WHERE l.invoice_id = i.invoice_id
                      AND l.detail->>'role' IN ('discount', 'credit') AND l.detail->>'plan' IS NULL)
                  THEN i.computation END AS not_in_money
              FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::timestamptz[])) AS asked (subscription_id, period_end)
-             JOIN invoices i USING (subscription_id, period_end)
-             WHERE i.tenant = $1 AND i.part = 0 ORDER BY i.subscription_id, i.period_end, i.revision DESC",
+             CROSS JOIN LATERAL (SELECT * FROM invoices i
+                 WHERE i.tenant = $1 AND i.subscription_id = asked.subscription_id AND i.period_end = asked.period_end AND i.part = 0
+                 ORDER BY i.revision DESC LIMIT 1) i",
         )
         .bind(tenant)
         .bind(ends.iter().map(|(id, _)| *id).collect::<Vec<_>>())
