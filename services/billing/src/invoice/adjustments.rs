@@ -73,14 +73,14 @@ pub fn burnable(input: &InvoiceInput) -> Result<Vec<BurnableLine>, InvoiceError>
     let discounted = Discounted::of(input, &lines)?;
     let (charged, places) = discounted.charged()?;
     let lefts = discounted.left()?;
-    let mut burnable = Vec::with_capacity(charged.len());
-    for (index, charged) in charged.iter().enumerate() {
-        let mut given_back = Vec::new();
-        for ((portion, left), _) in
-            discounted.portions.iter().zip(&lefts).zip(&places).filter(|(_, place)| **place == index)
-        {
-            given_back = credits_together(&given_back, credited_back(portion, *left, &lines)?)?;
+    let mut given_back: Vec<Vec<CreditShare>> = vec![Vec::new(); charged.len()];
+    for ((portion, left), place) in discounted.portions.iter().zip(lefts).zip(places) {
+        if left.is_negative() {
+            given_back[place] = credits_together(&given_back[place], credited_back(portion, left, &lines)?)?;
         }
+    }
+    let mut burnable = Vec::with_capacity(charged.len());
+    for (charged, given_back) in charged.iter().zip(given_back) {
         let amount = left(charged)?;
         let given_back = at_most(amount.negated(), given_back)?;
         burnable.push(BurnableLine { price: charged.price.clone(), amount, given_back });
@@ -340,7 +340,8 @@ fn credits_of_portions(
     let mut lefts = discounted.left()?;
     let by_grants = burned.burns.iter().map(|burn| (Some(&burn.grant), &burn.shares));
     for (grant, shares) in by_grants.chain([(None, &burned.carried)]) {
-        for (index, share) in shares.iter().enumerate().take(charged.len()) {
+        let shares = shares.iter().enumerate().take(charged.len());
+        for (index, share) in shares.filter(|(_, share)| !share.is_zero()) {
             for (place, part) in spread(*share, index, &places, &lefts, currency)?.into_iter().enumerate() {
                 lefts[place] = lefts[place].checked_sub(part)?;
                 let share = CreditShare { grant: grant.cloned(), amount: part };
