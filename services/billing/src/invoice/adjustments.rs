@@ -306,6 +306,10 @@ fn without(coupon: &CouponName, net: Amount, shares: &[CouponShare]) -> Result<A
 fn taken_back(portion: &Portion, lines: &PriceLines) -> Result<Vec<CouponShare>, InvoiceError> {
     let mut given_back = portion.net.negated();
     let mut all = Vec::new();
+    if given_back <= Amount::ZERO {
+        // Most give nothing back, and need not look for who paid what among all the others.
+        return Ok(all);
+    }
     for paid in portion.paid(&lines.paid) {
         all = together(&all, paid.taken_back(given_back, lines.currency)?)?;
         given_back = given_back.checked_sub(paid.net.max(Amount::ZERO))?;
