@@ -341,12 +341,13 @@ fn credits_of_portions(
     let mut of_portions: Vec<Vec<CreditShare>> = vec![Vec::new(); discounted.portions.len()];
     let Some(burned) = &input.adjustments.credits else { return Ok(of_portions) };
     let (charged, places) = discounted.charged()?;
+    let by_price = by_price(&places, charged.len());
     let mut lefts = discounted.left()?;
     let by_grants = burned.burns.iter().map(|burn| (Some(&burn.grant), &burn.shares));
     for (grant, shares) in by_grants.chain([(None, &burned.carried)]) {
         let shares = shares.iter().enumerate().take(charged.len());
         for (index, share) in shares.filter(|(_, share)| !share.is_zero()) {
-            for (place, part) in spread(*share, index, &places, &lefts, currency)?.into_iter().enumerate() {
+            for (place, part) in spread(*share, &by_price[index], &lefts, currency)? {
                 lefts[place] = lefts[place].checked_sub(part)?;
                 let share = CreditShare { grant: grant.cloned(), amount: part };
                 of_portions[place] = credits_together(&of_portions[place], [share])?;
@@ -356,22 +357,31 @@ fn credits_of_portions(
     Ok(of_portions)
 }
 
+/// The portions of each price.
+fn by_price(places: &[usize], prices: usize) -> Vec<Vec<usize>> {
+    let mut by_price = vec![Vec::new(); prices];
+    for (portion, price) in places.iter().enumerate() {
+        by_price[*price].push(portion);
+    }
+    by_price
+}
+
 /// An amount of one price over its portions: what is paid over those that ask for something, what goes back (negative) over those that
 /// give something back, by what is left of each.
 fn spread(
     amount: Amount,
-    price: usize,
-    places: &[usize],
+    portions: &[usize],
     lefts: &[Amount],
     currency: Currency,
-) -> Result<Vec<Amount>, InvoiceError> {
-    let weight = |(place, left): (&usize, &Amount)| match (*place == price, amount.is_negative()) {
-        (true, false) => (*left).max(Amount::ZERO),
-        (true, true) => left.negated().max(Amount::ZERO),
-        (false, _) => Amount::ZERO,
+) -> Result<Vec<(usize, Amount)>, InvoiceError> {
+    let weight = |portion: &usize| match amount.is_negative() {
+        false => lefts[*portion].max(Amount::ZERO),
+        true => lefts[*portion].negated().max(Amount::ZERO),
     };
-    let weights: Vec<Amount> = places.iter().zip(lefts).map(weight).collect();
-    allocate(amount, &weights, currency).map_err(|error| InvoiceError::Adjustment(error.to_string()))
+    let weights: Vec<Amount> = portions.iter().map(weight).collect();
+    let shares =
+        allocate(amount, &weights, currency).map_err(|error| InvoiceError::Adjustment(error.to_string()))?;
+    Ok(portions.iter().copied().zip(shares).collect())
 }
 
 /// See [`super::charged_ahead`].
@@ -506,10 +516,10 @@ fn left_of_portions(
     places: &[usize],
 ) -> Result<Vec<Amount>, InvoiceError> {
     let mut left = discounted.left()?;
+    let by_price = by_price(places, charged.len());
     for (index, price) in charged.iter().enumerate().filter(|(_, price)| !price.credits.is_zero()) {
-        let shares = spread(price.credits, index, places, &left, currency)?;
-        for (left, share) in left.iter_mut().zip(shares) {
-            *left = left.checked_sub(share)?;
+        for (portion, share) in spread(price.credits, &by_price[index], &left, currency)? {
+            left[portion] = left[portion].checked_sub(share)?;
         }
     }
     Ok(left)
